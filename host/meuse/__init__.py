@@ -1,0 +1,1 @@
+"""Meuse: the host."""
