@@ -1,0 +1,5 @@
+"""`python -m meuse` is `meuse`."""
+
+from meuse.cli import main
+
+main()

@@ -1,0 +1,48 @@
+"""The command line: registers every command, turns failures into words and exit statuses.
+
+Statuses: 0 done, 1 failed, 2 usage, 3 not reachable. Command modules import what is heavy inside
+their functions, so that `meuse --help` stays quick.
+"""
+
+import os
+import sys
+
+import typer
+
+from meuse.cli import devices
+from meuse.errors import HostError
+
+app = typer.Typer(
+    name="meuse",
+    help="Carries readings from any board, over any link, into storage anyone can open.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+@app.callback()
+def _commands() -> None:
+    """Carries readings from any board, over any link, into storage anyone can open."""
+
+
+# Each module registers its own commands; the order here is the order of `meuse --help`.
+for module in (devices,):
+    module.register(app)
+
+
+def main() -> None:
+    """Entry point of `meuse`; never returns."""
+    try:
+        app()
+    except HostError as failure:
+        print(f"meuse: {failure.message}", file=sys.stderr)
+        if failure.advice:
+            print(f"  next: {failure.advice}", file=sys.stderr)
+        sys.exit(failure.status)
+    except BrokenPipeError:
+        # The reader of our output (a pager, `head`) has gone; nothing of ours failed.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(0)
