@@ -2,6 +2,7 @@
 
 PYTHON ?= python3
 FOR ?=
+DATA ?= data
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
@@ -12,7 +13,7 @@ READY := $(VENV)/.ready
 help: ## show this list
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 	@echo
-	@echo "  make run FOR=30      stop by itself after 30 s; the data stays under data/"
+	@echo "  make run FOR=30      stop by itself after 30 s; the data stays under data/ (DATA=folder)"
 	@echo "  make test PYTHON=... name the interpreter (3.11 or later)"
 	@echo "  MICROPYTHON=path     name another MicroPython for the virtual boards"
 
@@ -30,7 +31,7 @@ build: $(READY) ## compile the firmware into build/mpy
 	@$(BIN)/python firmware/build.py
 
 run: $(READY) ## three virtual boards and the host: readings flow into data/
-	@$(BIN)/meuse run --sim $(if $(FOR),--for $(FOR))
+	@$(BIN)/meuse run --sim --data $(DATA) $(if $(FOR),--for $(FOR))
 
 lint: $(READY) ## ruff over everything
 	@$(BIN)/ruff check .
