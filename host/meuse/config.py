@@ -1,0 +1,181 @@
+"""`meuse.toml`: what may be set, its defaults and bounds, and strict reading with advice.
+
+Every setting is a field below; docs/configuration.md lists the same ones. Without a file the
+defaults hold. Knows nothing of what the settings are used for.
+"""
+
+import dataclasses
+import difflib
+import tomllib
+import typing
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from meuse.errors import ConfigError
+
+DEFAULT_FILE = "meuse.toml"
+
+
+def about(
+    text: str, low: int | None = None, high: int | None = None, choices: tuple[str, ...] = ()
+) -> dict[str, Any]:
+    """What a setting is for, in one line, and what it may be."""
+    return {"about": text, "low": low, "high": high, "choices": choices}
+
+
+@dataclass(frozen=True)
+class HostSettings:
+    data: str = field(
+        default="data", metadata=about("folder for journal, lake, keys and console logs")
+    )
+    log: str = field(
+        default="info",
+        metadata=about(
+            "how much to say on standard error", choices=("debug", "info", "warning", "error")
+        ),
+    )
+
+
+@dataclass(frozen=True)
+class TcpSettings:
+    listen: list[str] = field(
+        default_factory=lambda: ["127.0.0.1:7878"],
+        metadata=about("addresses to listen on, HOST:PORT; [] listens nowhere"),
+    )
+    max_connections: int = field(
+        default=10_000,
+        metadata=about("more are closed at once (4 kB each while idle)", low=1, high=60_000),
+    )
+
+
+@dataclass(frozen=True)
+class SerialSettings:
+    port: str = field(
+        default="", metadata=about("path, glob (/dev/serial/by-id/*) or usb:SERIALNUMBER")
+    )
+    baud: int = field(default=115_200, metadata=about("bits per second", low=300, high=12_000_000))
+
+
+@dataclass(frozen=True)
+class TrustSettings:
+    links: list[str] = field(
+        default_factory=lambda: ["serial"],
+        metadata=about("where devices without a key are accepted: serial, tcp or one link's name"),
+    )
+
+
+@dataclass(frozen=True)
+class JournalSettings:
+    keep_days: int = field(
+        default=7,
+        metadata=about(
+            "records stay so long, and until every reader has passed them", low=1, high=3_650
+        ),
+    )
+
+
+@dataclass(frozen=True)
+class ConsoleSettings:
+    keep_bytes: int = field(
+        default=262_144,
+        metadata=about(
+            "text kept per device, in two files of half that size", low=8_192, high=1_073_741_824
+        ),
+    )
+
+
+@dataclass(frozen=True)
+class Settings:
+    """All of meuse.toml."""
+
+    host: HostSettings = field(default_factory=HostSettings)
+    tcp: TcpSettings = field(default_factory=TcpSettings)
+    serial: list[SerialSettings] = field(default_factory=list)
+    trust: TrustSettings = field(default_factory=TrustSettings)
+    journal: JournalSettings = field(default_factory=JournalSettings)
+    console: ConsoleSettings = field(default_factory=ConsoleSettings)
+
+
+def load(path: Path | None) -> Settings:
+    """Read `path`, or meuse.toml here if there is one, or take the defaults; raises ConfigError."""
+    if path is None:
+        path = Path(DEFAULT_FILE)
+        if not path.exists():
+            return Settings()
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"cannot read {path}: {error}", "name another with --config") from error
+    try:
+        table = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"{path} is not TOML: {error}", "correct that line") from error
+    return read_settings(table, str(path))
+
+
+def read_settings(table: dict[str, Any], name: str) -> Settings:
+    """Check a parsed file strictly; every ConfigError names the key path."""
+    settings: Settings = _read(Settings, table, "", name)
+    for number, port in enumerate(settings.serial):
+        if not port.port:
+            raise ConfigError(
+                f"{name}: serial[{number}].port is missing", "name a path, a glob or usb:SERIAL"
+            )
+    for address in settings.tcp.listen:
+        parse_address(address, f"{name}: tcp.listen")
+    return settings
+
+
+def parse_address(text: str, where: str) -> tuple[str, int]:
+    """'HOST:PORT' or '[IPv6]:PORT' as (host, port); port 0 lets the system choose."""
+    host, colon, port = text.rpartition(":")
+    if not colon or not host or not port.isdigit() or int(port) > 65_535:
+        raise ConfigError(f"{where}: {text!r} is not HOST:PORT", "for example 127.0.0.1:7878")
+    return host.strip("[]"), int(port)
+
+
+def _read(cls: type, table: dict[str, Any], path: str, name: str) -> Any:
+    known = {entry.name: entry for entry in dataclasses.fields(cls)}
+    for key in table:
+        if key not in known:
+            near = difflib.get_close_matches(key, known, n=1)
+            advice = f"did you mean {path}{near[0]}?" if near else f"known here: {', '.join(known)}"
+            raise ConfigError(f"{name}: {path}{key} is not a setting", advice)
+    hints = typing.get_type_hints(cls)
+    values = {
+        key: _value(hints[key], value, f"{path}{key}", name, known[key].metadata)
+        for key, value in table.items()
+    }
+    return cls(**values)
+
+
+def _value(hint: Any, value: Any, path: str, name: str, allowed: Mapping[Any, Any]) -> Any:
+    if typing.get_origin(hint) is list:
+        if not isinstance(value, list):
+            raise ConfigError(f"{name}: {path} must be a list", f"write {path} = [...]")
+        (item,) = typing.get_args(hint)
+        return [
+            _value(item, each, f"{path}[{number}]", name, allowed)
+            for number, each in enumerate(value)
+        ]
+    if dataclasses.is_dataclass(hint):
+        if not isinstance(value, dict):
+            raise ConfigError(f"{name}: {path} must be a table", f"write [{path}]")
+        return _read(typing.cast(type, hint), value, f"{path}.", name)
+    if not isinstance(value, hint) or isinstance(value, bool) is not (hint is bool):
+        words = {str: "a text in quotes", int: "a whole number", bool: "true or false"}
+        raise ConfigError(f"{name}: {path} must be {words[hint]}, not {value!r}")
+    _check_bounds(value, path, name, allowed)
+    return value
+
+
+def _check_bounds(value: Any, path: str, name: str, allowed: Mapping[Any, Any]) -> None:
+    low, high, choices = allowed.get("low"), allowed.get("high"), allowed.get("choices")
+    if (low is not None and value < low) or (high is not None and value > high):
+        raise ConfigError(f"{name}: {path} = {value} is outside {low} to {high}")
+    if choices and value not in choices:
+        near = difflib.get_close_matches(str(value), choices, n=1)
+        advice = f"did you mean {near[0]!r}?" if near else f"one of {', '.join(choices)}"
+        raise ConfigError(f"{name}: {path} = {value!r} is not allowed", advice)

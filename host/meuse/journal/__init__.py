@@ -1,0 +1,1 @@
+"""The journal: every record as it came, durable before it is acknowledged."""

@@ -1,0 +1,187 @@
+"""The one writer: turns a batch into one SQLite transaction. Runs in the writer's thread only.
+
+Knows the tables `streams`, `records`, `gaps`, `events` and the durable sets beside them; knows no
+link, no session and no event loop. A failed transaction leaves nothing behind, in the file or here.
+"""
+
+import secrets
+import sqlite3
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import TypeVar
+
+from meuse.journal.batch import Batch, Binding, Event, Gap, Outcome, Row, Twin
+from meuse.journal.database import open_writer
+from meuse.journal.migrations import migrate
+from meuse_protocol.messages import GAP_STREAM_CLOSED
+from meuse_protocol.received import RangeSet
+
+# Events are for people: the newest ones, a few months of a quiet house or a day of a bad one.
+EVENTS_KEPT = 10_000
+
+# The last seq of a gap whose end nobody knows (a stream that was closed).
+UNKNOWN_END = 0xFFFFFFFF
+
+T = TypeVar("T")
+
+
+def newest_id(db: sqlite3.Connection) -> int:
+    """Position of the newest record ever stored, purged or not; 0 in an empty journal."""
+    row = db.execute("SELECT seq FROM sqlite_sequence WHERE name = 'records'").fetchone()
+    return int(row[0]) if row else 0
+
+
+class StreamSets:
+    """What is durable of one stream: stored seqs, and seqs announced as lost."""
+
+    __slots__ = ("device", "gapped", "next_seq", "received")
+
+    def __init__(self, device: str, next_seq: int, received: RangeSet, gapped: RangeSet) -> None:
+        self.device = device
+        self.next_seq = next_seq
+        self.received = received
+        self.gapped = gapped
+
+
+class Writer:
+    """Owns the writing connection. Every method raises sqlite3.Error with nothing changed."""
+
+    def __init__(self, path: Path, now_ms: int) -> None:
+        self._path = path
+        self._db = open_writer(path)
+        self._sets: dict[int, StreamSets] = {}
+        migrate(self._db)
+        self._db.executemany(
+            "INSERT OR IGNORE INTO meta VALUES(?, ?)",
+            [("journal_id", secrets.token_hex(8)), ("created_ms", now_ms)],
+        )
+
+    def close(self) -> None:
+        self._db.close()
+
+    def reopen(self) -> None:
+        """A fresh connection, after an error of the disk that the old one may remember."""
+        self._db.close()
+        self._db = open_writer(self._path)
+        self._sets.clear()
+
+    def transaction(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        """Run `work` in one transaction; whatever it raises undoes it."""
+        self._db.execute("BEGIN IMMEDIATE")
+        try:
+            result = work(self._db)
+            self._db.execute("COMMIT")
+        except BaseException:
+            # Some errors (disk full) have already rolled back.
+            if self._db.in_transaction:
+                self._db.execute("ROLLBACK")
+            raise
+        return result
+
+    def commit(self, batch: Batch) -> Outcome:
+        """Make a batch durable; the same batch may be committed again after a failure."""
+        touched: set[int] = set()
+        try:
+            return self.transaction(lambda db: self._write(db, batch, touched))
+        except BaseException:
+            for stream in touched:
+                self._sets.pop(stream, None)
+            raise
+
+    def _write(self, db: sqlite3.Connection, batch: Batch, touched: set[int]) -> Outcome:
+        for binding in batch.bindings:
+            touched.add(binding.stream)
+            self._bind(db, binding)
+        suspects = self._insert(db, batch.rows)
+        for row in batch.rows:
+            touched.add(row.stream)
+            self._load(db, row.stream).received.add(row.seq)
+        for gap in batch.gaps:
+            touched.add(gap.stream)
+            self._gap(db, gap)
+        for stream in touched:
+            self._save(db, stream)
+        conflicts = self._conflicts(db, [*suspects, *batch.twins], batch.events)
+        self._events(db, batch.events)
+        return Outcome(newest_id(db), conflicts)
+
+    def _insert(self, db: sqlite3.Connection, rows: list[Row]) -> list[Row]:
+        """Insert what is new; returns the rows to compare when some were stored already."""
+        inserted = db.executemany(
+            "INSERT INTO records(stream, seq, type, received_ms, link, record)"
+            " VALUES(?, ?, ?, ?, ?, ?) ON CONFLICT(stream, seq) DO NOTHING",
+            rows,
+        ).rowcount
+        return [] if inserted == len(rows) or not rows else rows
+
+    def _bind(self, db: sqlite3.Connection, binding: Binding) -> None:
+        """Write the binding; a device that comes with a new stream closes its older ones."""
+        empty = RangeSet().to_bytes()
+        db.execute(
+            "INSERT INTO streams VALUES(?, ?, ?, NULL, ?, ?, ?) ON CONFLICT(stream) DO UPDATE"
+            " SET closed_ms = NULL, next_seq = max(next_seq, excluded.next_seq)",
+            (binding.stream, binding.device, binding.at_ms, binding.next_seq, empty, empty),
+        )
+        self._sets.pop(binding.stream, None)
+        older = db.execute(
+            "SELECT stream FROM streams WHERE device = ? AND stream != ? AND closed_ms IS NULL",
+            (binding.device, binding.stream),
+        ).fetchall()
+        for (stream,) in older:
+            db.execute("UPDATE streams SET closed_ms = ? WHERE stream = ?", (binding.at_ms, stream))
+            first = self._load(db, stream).next_seq
+            self._note_gap(
+                db, Gap(stream, first, UNKNOWN_END, GAP_STREAM_CLOSED, "host", binding.at_ms)
+            )
+
+    def _gap(self, db: sqlite3.Connection, gap: Gap) -> None:
+        self._note_gap(db, gap)
+        self._load(db, gap.stream).gapped.add_range(gap.first, gap.last)
+
+    def _note_gap(self, db: sqlite3.Connection, gap: Gap) -> None:
+        db.execute("INSERT OR IGNORE INTO gaps VALUES(?, ?, ?, ?, ?, ?)", gap)
+
+    def _load(self, db: sqlite3.Connection, stream: int) -> StreamSets:
+        sets = self._sets.get(stream)
+        if sets is None:
+            device, next_seq, received, gapped = db.execute(
+                "SELECT device, next_seq, received, gapped FROM streams WHERE stream = ?", (stream,)
+            ).fetchone()
+            sets = StreamSets(
+                device, next_seq, RangeSet.from_bytes(received), RangeSet.from_bytes(gapped)
+            )
+            self._sets[stream] = sets
+        return sets
+
+    def _save(self, db: sqlite3.Connection, stream: int) -> None:
+        sets = self._load(db, stream)
+        sets.next_seq = max(sets.next_seq, sets.received.last() + 1)
+        db.execute(
+            "UPDATE streams SET next_seq = ?, received = ?, gapped = ? WHERE stream = ?",
+            (sets.next_seq, sets.received.to_bytes(), sets.gapped.to_bytes(), stream),
+        )
+
+    def _conflicts(
+        self, db: sqlite3.Connection, suspects: Iterable[Row | Twin], events: list[Event]
+    ) -> list[tuple[int, int]]:
+        """Those that came with other bytes than the stored ones; the first stay, each is an event.
+
+        Not compared: what has been purged.
+        """
+        found: list[tuple[int, int]] = []
+        for suspect in suspects:
+            stored = db.execute(
+                "SELECT record FROM records WHERE stream = ? AND seq = ?",
+                (suspect.stream, suspect.seq),
+            ).fetchone()
+            if stored is not None and stored[0] != suspect.record:
+                found.append((suspect.stream, suspect.seq))
+        return found
+
+    def _events(self, db: sqlite3.Connection, events: list[Event]) -> None:
+        if not events:
+            return
+        db.executemany("INSERT INTO events(at_ms, device, kind, detail) VALUES(?, ?, ?, ?)", events)
+        db.execute(
+            "DELETE FROM events WHERE id <= (SELECT max(id) FROM events) - ?", (EVENTS_KEPT,)
+        )
