@@ -1,14 +1,16 @@
 """What a link is: the way to one peer, one file per kind, each with one class `Link`; nothing here imports a link.
 
-    Link(settings, hardware, random_u32)   opens nothing yet
-    open(now_ms)        begin to connect; never blocks for long, never raises
-    close()             give everything back; may be called in any state
-    up                  True while bytes or packets can flow
-    mtu                 longest E2E packet in bytes that one send() takes
-    cost                0 (a cable) .. 100 (paid by the byte); a supervisor prefers the cheapest that is up
+    Link(settings, hardware, random_u32)   opens nothing yet; random_u32() -> 0 .. 2**32 - 1
+    open(now_ms)        begin to connect; never raises, never waits for the peer
+    close(now_ms)       drop the connection (the peer is silent, or the board stops); open() may follow
+    up                  True while packets can flow
+    mtu                 longest E2E packet, in bytes, that one send() takes
+    cost                0 (a cable) .. 100 (paid by the byte); of several that are up the cheapest is used
     ordered             True where packets arrive in the order sent
-    send(e2e, now_ms)   True: taken; False: no room now, offer it again; only called while `up`
-    receive(now_ms)     next E2E packet, or None; also moves the link's own timers: call it often
-    poll_ms             how long the runner may sleep between two calls of receive()
-    counters            dict of name -> count
+    room(now_ms)        True while send() takes a packet
+    send(e2e, now_ms)   only while `up` and with room; what is sent may be lost, like all that travels
+    receive(now_ms)     next E2E packet or None; also moves the link's own business: reconnecting, writing what waits
+    pollable            what select.poll may wait on, or None
+    due_ms              uptime at which receive() wants to be called even when nothing arrives
+    counters            dict: name -> count
 """

@@ -1,0 +1,130 @@
+"""TCP to a host: connects, reconnects with back-off, cuts the stream into frames.
+
+Owns one socket; refuses to know what a packet means, and when a silent host is dead: the runner says so with close(),
+since only acknowledgements prove that a host stores. Name resolution blocks in MicroPython, so an address is looked up
+once, and again only after failed attempts.
+"""
+
+import errno
+import select
+import socket
+
+from meuse_protocol.framing import FRAME, Deframer, frame
+
+from .backoff import Backoff
+
+FIRST_MS = 500
+LONGEST_MS = 60_000
+CONNECT_MS = 15_000  # Linux and lwIP give up on a SYN after a minute or more
+STEADY_MS = 30_000  # a connection that lived shorter counts as a failed attempt
+CHUNK = 512
+UNDER_WAY = (errno.EINPROGRESS, errno.EAGAIN, errno.EALREADY)
+
+
+class Link:
+    cost = 10
+    ordered = True
+
+    def __init__(self, settings: dict, hardware, random_u32):
+        self.mtu = settings.get("max_pdu", 1024)
+        self._settings = settings
+        self._hardware = hardware
+        self._backoff = Backoff(FIRST_MS, LONGEST_MS, random_u32)
+        self._address = None
+        self._deframer = None
+        self._out = b""
+        self._since_ms = 0
+        self.up = False
+        self.pollable = None  # the socket
+        self.due_ms = 0
+        self.sent = self.received = self.connects = self.failures = 0
+
+    def open(self, now: int) -> None:
+        pass  # receive() connects when due_ms comes
+
+    def close(self, now: int) -> None:
+        """Drops the connection; the next one is tried after the back-off."""
+        if self.up and now - self._since_ms >= STEADY_MS:
+            self._backoff.failures = 0
+        if self.pollable:
+            self.pollable.close()
+        self.pollable = self._deframer = None
+        self.up = False
+        self._out = b""
+        self.due_ms = now + self._backoff.next_ms()
+
+    def room(self, now: int) -> bool:
+        return not self._out
+
+    def send(self, e2e: bytes, now: int) -> None:
+        self._out = frame(e2e)
+        self.sent += 1
+        self._guard(self._write, now)
+
+    def receive(self, now: int):
+        if self.up:
+            return self._guard(self._next, now)
+        if now >= self.due_ms:
+            self._guard(self._confirm if self.pollable else self._connect, now)
+        return None
+
+    def _guard(self, act, now: int):
+        try:
+            return act(now)
+        except OSError:
+            self.failures += 1
+            self.close(now)
+            return None
+
+    def _connect(self, now: int) -> None:
+        self.due_ms = now + 500
+        if not self._hardware.network(self._settings):
+            return  # the radio retries by itself
+        if self._address is None or self._backoff.failures % 4 == 3:
+            s = self._settings
+            self._address = socket.getaddrinfo(s["host"], s["port"], 0, socket.SOCK_STREAM)[0][-1]
+        self.pollable = socket.socket()
+        self.pollable.setblocking(False)
+        self._since_ms = now
+        self.due_ms = now + 10
+        try:
+            self.pollable.connect(self._address)
+        except OSError as problem:
+            if problem.errno not in UNDER_WAY:
+                raise
+
+    def _confirm(self, now: int) -> None:
+        poller = select.poll()
+        poller.register(self.pollable, select.POLLOUT)
+        events = poller.poll(0)
+        if not events:
+            if now - self._since_ms > CONNECT_MS:
+                raise OSError(errno.ETIMEDOUT)
+            self.due_ms = now + 20
+        elif events[0][1] & (select.POLLERR | select.POLLHUP):
+            raise OSError(errno.ECONNREFUSED)
+        else:
+            self._deframer = Deframer(self.mtu + 16, False)
+            self._since_ms = now
+            self.connects += 1
+            self.up = True
+
+    def _next(self, now: int):
+        self._write(now)
+        while True:
+            item = self._deframer.next()
+            if item is None:
+                data = self.pollable.read(CHUNK)
+                if data is None:
+                    self.due_ms = now + (10 if self._out else 1000)
+                    return None
+                if not data:
+                    raise OSError(errno.ECONNRESET)
+                self._deframer.feed(data)
+            elif item[0] == FRAME:
+                self.received += 1
+                return item[1]
+
+    def _write(self, now: int) -> None:
+        if self._out:
+            self._out = self._out[self.pollable.write(self._out) or 0 :]

@@ -1,0 +1,122 @@
+"""The serial cable: frames and the technician's console share one port.
+
+Owns the port, the framing and the rule who may write; refuses to know what a packet or a console command means.
+The console is a function: typed line, whether somebody is typing already -> iterator of lines of text (a long answer
+never sits in memory whole), or None for a line that is nobody's: noise must not stop the readings. A typed line
+pauses frames until 30 s pass without input; the log keeps them.
+"""
+
+from meuse_protocol.framing import FRAME, TEXT, Deframer, frame
+
+TYPING_MS = 30_000
+OFF_MS = 600_000  # `frames off`, forgotten by somebody who left, must not hold the readings for ever
+SILENCE_MS = 1000  # after this the peer may be in any state: lead with a delimiter
+ENTER_MS = 100  # a CR alone on the line for so long is Enter, not the first byte of a frame
+CHUNK = 256
+PROMPT = b"meuse> "
+
+
+class Link:
+    cost = 0
+    ordered = True
+
+    def __init__(self, settings: dict, hardware, random_u32):
+        self.mtu = settings.get("max_pdu", 1024)
+        self._settings = settings
+        self._hardware = hardware
+        self._port = None
+        self._deframer = Deframer(self.mtu + 16)
+        self._out = b""  # what the port has not taken yet: one frame, one line of text, an echo
+        self._lead = True  # the next frame needs a leading delimiter
+        self._wrote_ms = self._heard_ms = 0
+        self._shown = 0  # bytes of the unfinished line that were echoed
+        self._answer = None
+        self._quiet_until = 0
+        self._idle_ms = TYPING_MS
+        self.console = None
+        self.up = False
+        self.pollable = None
+        self.due_ms = 0
+        self.sent = self.received = 0
+
+    def open(self, now: int) -> None:
+        if not self._port:
+            self._port = self._hardware.serial(self._settings)
+            self.pollable = self._hardware.pollable(self._port)
+        self.up = True
+
+    def close(self, now: int) -> None:
+        self.up = False
+
+    def frames(self, on: bool, now: int) -> None:
+        """The console's `frames on` and `frames off`."""
+        self._idle_ms = TYPING_MS if on else OFF_MS
+        self._quiet_until = now if on else now + OFF_MS
+
+    def room(self, now: int) -> bool:
+        return not self._out and not self._answer and now >= self._quiet_until
+
+    def send(self, e2e: bytes, now: int) -> None:
+        lead = self._lead or now - self._wrote_ms > SILENCE_MS
+        self._lead = False
+        self._out = b"\0" + frame(e2e) if lead else frame(e2e)
+        self.sent += 1
+        self._write(now)
+
+    def receive(self, now: int):
+        self._write(now)
+        deframer = self._deframer
+        while True:
+            item = deframer.next()
+            if item is None:
+                data = self._port.read(CHUNK)
+                if data:
+                    self._heard_ms = now
+                    deframer.feed(data)
+                    continue
+                if now - self._heard_ms >= ENTER_MS:
+                    item = deframer.idle()
+            if item is None:
+                break
+            if item[0] == FRAME:
+                self.received += 1
+                return item[1]
+            if item[0] == TEXT:
+                self._line(item[1], now)
+        self._echo(now)
+        self.due_ms = now + (5 if self._out else ENTER_MS if deframer.pending else 1000)
+        return None
+
+    def _echo(self, now: int) -> None:
+        """Who types sees it."""
+        held = self._deframer.pending
+        if len(held) > self._shown and now < self._quiet_until and self._deframer.in_text:
+            self._quiet_until = max(self._quiet_until, now + self._idle_ms)
+            self._out += held[self._shown :].replace(b"\x7f", b"\b \b")
+            self._shown = len(held)
+            self._write(now)
+
+    def _line(self, line: bytes, now: int) -> None:
+        answer = None if self._answer else self.console(line, now < self._quiet_until)
+        if answer:
+            self._out += line[self._shown :] + b"\r\n"
+            self._answer = answer
+            self._quiet_until = max(self._quiet_until, now + self._idle_ms)
+        self._shown = 0
+
+    def _write(self, now: int) -> None:
+        while self._out or self._next_text():
+            written = self._port.write(self._out)
+            if not written:
+                return
+            self._wrote_ms = now
+            self._out = self._out[written:]
+
+    def _next_text(self) -> bool:
+        if self._answer:
+            self._lead = True
+            line = next(self._answer, None)
+            if line is None:
+                self._answer = None
+            self._out = PROMPT if line is None else line.encode() + b"\r\n"
+        return bool(self._out)
