@@ -1,8 +1,8 @@
 """NOR flash as a block device for littlefs, in RAM or on a file; power may fail at any operation.
 
-Owns: blocks of 4096 bytes, NOR rules (a program only clears bits, an erase sets a block to 0xff),
-counters of what wears a chip, and the cut: at operation `cut_at` only a part of it happens, and from
-then on nothing is read or written any more (EIO). Knows nothing of files or records. Costs a virtual
+Owns: blocks of 4096 bytes, NOR rules (a program clears bits, an erase sets a block to 0xff),
+counters of what wears a chip, and the cut: of operation `cut_at` only a part happens, and from then
+on nothing is read or written any more (EIO). Knows nothing of files or records. Costs a virtual
 board's heap half a kilobyte, so nothing here holds a whole block except around a cut.
 
     flash = FileFlash("flash.bin", 64)      # or RamFlash(64)

@@ -1,0 +1,97 @@
+"""What stands in the log's files, byte by byte, numbers big endian. Refuses to know when and why.
+
+    segment  frames one after the other; its name is the seq of its first record as 8 hex digits
+    frame    length u16 | CRC-32 of the record, started with the stream id, u32 | record
+    head     version u8 = 1 | stream u32 | boot u32 | edge u32 | cum u32 | CRC-32 of all that u32
+
+A frame that is not whole has length 0, a length beyond MAX_RECORD_BYTES or a wrong CRC. Files are
+always opened by `with`: littlefs crashes when the collector closes a file after the unmount.
+"""
+
+import os
+import struct
+from binascii import crc32
+
+MAX_RECORD_BYTES = 4096  # the longest PDU of the protocol, on any device
+HEAD = ">BIIII"
+
+
+def numbered(record: bytes) -> tuple[int, int, int]:
+    """(seq, where it stands, where the body begins) of a whole record."""
+    at = 2 if record[0] < 0xDC else 4
+    seq = record[at]
+    if seq < 0x80:
+        return seq, at, at + 1
+    end = at + 1 + (1 << (seq - 0xCC))
+    return int.from_bytes(record[at + 1 : end], "big"), at, end
+
+
+def write_frames(path: str, stream: int, records) -> int:
+    """Appends to a segment, made when missing -> its size in bytes, all of it on flash."""
+    with open(path, "ab") as f:
+        for record in records:
+            f.write(struct.pack(">HI", len(record), crc32(record, stream)))
+            f.write(record)
+        return f.tell()
+
+
+def walk(path: str, stream: int, at: int, visit) -> tuple[int, bool]:
+    """Calls visit(seq, record, end, damaged) for each whole record from `at` on, until it is True.
+
+    `damaged`: bytes that are no whole frame stand before the record; what follows them is found.
+    -> (end of the last whole record, whether bytes follow that are no whole frame).
+    """
+    end = at
+    with open(path, "rb") as f:
+        size = f.seek(0, 2)
+        while at + 6 < size:
+            f.seek(at)
+            length, crc = struct.unpack(">HI", f.read(6))
+            if 0 < length <= min(MAX_RECORD_BYTES, size - at - 6):
+                record = f.read(length)
+                if crc32(record, stream) == crc:
+                    damaged = at > end
+                    at += 6 + length
+                    end = at
+                    if visit(numbered(record)[0], record, end, damaged):
+                        return end, False
+                    continue
+            at += 1
+    return end, end < size
+
+
+def read_head(path: str):
+    """(stream, boot, edge, cum), or None when there is none that is whole."""
+    try:
+        with open(path, "rb") as f:
+            data = f.read(21)
+    except OSError as error:
+        if error.errno == 2:  # ENOENT; any other error means a flash that does not answer
+            return None
+        raise
+    if len(data) != 21 or crc32(data[:17]) != struct.unpack(">I", data[17:])[0]:
+        return None
+    return struct.unpack(HEAD, data)[1:]
+
+
+def write_head(path: str, stream: int, boot: int, edge: int, cum: int) -> None:
+    """In place: littlefs keeps the old content until the file is closed."""
+    data = struct.pack(HEAD, 1, stream, boot, edge, cum)
+    with open(path, "wb") as f:
+        f.write(data + struct.pack(">I", crc32(data)))
+
+
+def segments(folder: str) -> list:
+    """First seqs of all segments, ascending; other names are somebody else's."""
+    found = []
+    for entry in os.ilistdir(folder):
+        name = entry[0]
+        if entry[1] == 0x8000 and len(name) == 8:
+            try:
+                seq = int(name, 16)
+            except ValueError:
+                continue
+            if "%08x" % seq == name:
+                found.append(seq)
+    found.sort()
+    return found
