@@ -28,4 +28,4 @@ def _passed_by_all(db: sqlite3.Connection, readers: tuple[str, ...]) -> int:
     (parked,) = db.execute("SELECT min(record_id) FROM parked").fetchone()
     if parked is not None:  # not in the lake yet, so the journal holds the only copy
         passed.append(parked - 1)
-    return min(passed or [0])
+    return int(min(passed or [0]))

@@ -54,7 +54,8 @@ class SqliteJournal:
 
     async def commit(self, batch: Batch) -> Outcome:
         """Make a batch durable, all or nothing; after a JournalError it may be tried again."""
-        outcome = await self._on(self._writing, self._sound, self._open_writer().commit, batch)
+        commit = self._open_writer().commit
+        outcome: Outcome = await self._on(self._writing, self._sound, commit, batch)
         if outcome.last_id > self.last_id:
             self.last_id = outcome.last_id
             self._newer.set()

@@ -10,11 +10,12 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TypeVar
 
+from meuse_protocol.messages import GAP_STREAM_CLOSED
+from meuse_protocol.received import RangeSet
+
 from meuse.journal.batch import Batch, Binding, Event, Gap, Outcome, Row, Twin
 from meuse.journal.database import open_writer
 from meuse.journal.migrations import migrate
-from meuse_protocol.messages import GAP_STREAM_CLOSED
-from meuse_protocol.received import RangeSet
 
 # Events are for people: the newest ones, a few months of a quiet house or a day of a bad one.
 EVENTS_KEPT = 10_000
@@ -92,27 +93,35 @@ class Writer:
         for binding in batch.bindings:
             touched.add(binding.stream)
             self._bind(db, binding)
-        suspects = self._insert(db, batch.rows)
-        for row in batch.rows:
-            touched.add(row.stream)
-            self._load(db, row.stream).received.add(row.seq)
+        suspects = self._insert(db, batch.rows, touched)
         for gap in batch.gaps:
             touched.add(gap.stream)
             self._gap(db, gap)
         for stream in touched:
             self._save(db, stream)
-        conflicts = self._conflicts(db, [*suspects, *batch.twins], batch.events)
+        conflicts = self._conflicts(db, [*suspects, *batch.twins])
         self._events(db, batch.events)
         return Outcome(newest_id(db), conflicts)
 
-    def _insert(self, db: sqlite3.Connection, rows: list[Row]) -> list[Row]:
-        """Insert what is new; returns the rows to compare when some were stored already."""
-        inserted = db.executemany(
+    def _insert(self, db: sqlite3.Connection, rows: list[Row], touched: set[int]) -> list[Row]:
+        """Insert what the received-sets do not have; returns the others."""
+        new: list[Row] = []
+        again: list[Row] = []
+        for row in rows:
+            touched.add(row.stream)
+            sets = self._load(db, row.stream)
+            if sets.received.add(row.seq):
+                sets.gapped.discard(row.seq)
+                new.append(row)
+            else:
+                again.append(row)
+        # The received-set decides (it outlives a purge); the unique index is the backstop.
+        db.executemany(
             "INSERT INTO records(stream, seq, type, received_ms, link, record)"
             " VALUES(?, ?, ?, ?, ?, ?) ON CONFLICT(stream, seq) DO NOTHING",
-            rows,
-        ).rowcount
-        return [] if inserted == len(rows) or not rows else rows
+            new,
+        )
+        return again
 
     def _bind(self, db: sqlite3.Connection, binding: Binding) -> None:
         """Write the binding; a device that comes with a new stream closes its older ones."""
@@ -135,8 +144,11 @@ class Writer:
             )
 
     def _gap(self, db: sqlite3.Connection, gap: Gap) -> None:
+        """What is stored already is no gap, whatever was announced."""
         self._note_gap(db, gap)
-        self._load(db, gap.stream).gapped.add_range(gap.first, gap.last)
+        sets = self._load(db, gap.stream)
+        for first, last in sets.received.missing(gap.first, gap.last):
+            sets.gapped.add_range(first, last)
 
     def _note_gap(self, db: sqlite3.Connection, gap: Gap) -> None:
         db.execute("INSERT OR IGNORE INTO gaps VALUES(?, ?, ?, ?, ?, ?)", gap)
@@ -162,12 +174,9 @@ class Writer:
         )
 
     def _conflicts(
-        self, db: sqlite3.Connection, suspects: Iterable[Row | Twin], events: list[Event]
+        self, db: sqlite3.Connection, suspects: Iterable[Row | Twin]
     ) -> list[tuple[int, int]]:
-        """Those that came with other bytes than the stored ones; the first stay, each is an event.
-
-        Not compared: what has been purged.
-        """
+        """Those that came with other bytes than the stored ones; what was purged is let go."""
         found: list[tuple[int, int]] = []
         for suspect in suspects:
             stored = db.execute(

@@ -1,0 +1,42 @@
+"""What a link is: bytes in and out of one wire, and nothing about what they mean.
+
+A link calls `opened(name, kind, wire)` for every connection and gives the receiver it gets back
+every byte in order; it stops reading while `hold(True)` is set and reads on after `hold(False)`.
+"""
+
+from collections.abc import Callable
+from typing import Protocol
+
+
+class Wire(Protocol):
+    """The sending side of one connection."""
+
+    def write(self, data: bytes) -> None:
+        """Queue bytes; only called while `writable`."""
+
+    @property
+    def writable(self) -> bool:
+        """False while the bounded output buffer is above its mark; `Receiver.writable` follows."""
+
+    def hold(self, held: bool) -> None:
+        """Stop or resume reading."""
+
+    def close(self) -> None:
+        """Close at once; `Receiver.lost` follows."""
+
+
+class Receiver(Protocol):
+    """The receiving side of one connection."""
+
+    def receive(self, data: bytes) -> None:
+        """Bytes as they came, in order, in any pieces."""
+
+    def writable(self) -> None:
+        """The wire takes bytes again."""
+
+    def lost(self) -> None:
+        """The connection is gone; called exactly once, nothing follows."""
+
+
+Opened = Callable[[str, str, Wire], Receiver | None]
+"""(name, kind, wire) -> who receives, or None to refuse the connection."""

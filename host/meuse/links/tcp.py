@@ -1,0 +1,155 @@
+"""TCP: listens, accepts, hands over bytes. Reads into one small buffer shared by all connections.
+
+A callback protocol, not a StreamReader: a frame costs less, and a held connection keeps no more
+than what the kernel holds.
+"""
+
+import asyncio
+import contextlib
+import logging
+import socket
+from typing import Any, cast
+
+from meuse.errors import NotReachable
+from meuse.links import Opened, Receiver
+
+log = logging.getLogger(__name__)
+
+KIND = "tcp"
+
+# One read: 16 of the largest frames. Also what may arrive after the queue has filled up.
+READ_BYTES = 64 * 1024
+
+# Acknowledgements are small; a peer that does not read them is not sent more.
+WRITE_HIGH_BYTES = 32 * 1024
+
+# A peer that vanished without a word is noticed after a minute and three probes.
+KEEPALIVE_IDLE_S = 60
+KEEPALIVE_EVERY_S = 10
+KEEPALIVE_TRIES = 3
+
+
+class TcpLink:
+    """Listens on one address; `address` is the real one once started."""
+
+    def __init__(self, host: str, port: int, opened: Opened, max_connections: int) -> None:
+        self._host = host
+        self._port = port
+        self._opened = opened
+        self._max_connections = max_connections
+        self._server: asyncio.Server | None = None
+        self._buffer = memoryview(bytearray(READ_BYTES))
+        self.connections: set[_Connection] = set()
+        self.refused = 0
+        self.address = f"{host}:{port}"
+
+    async def start(self) -> None:
+        """Listen; raises NotReachable when the address cannot be had."""
+        loop = asyncio.get_running_loop()
+        try:
+            self._server = await loop.create_server(
+                lambda: _Connection(self), self._host, self._port, backlog=1024
+            )
+        except OSError as error:
+            raise NotReachable(
+                f"cannot listen on {self.address}: {error.strerror or error}",
+                "is another host running? name another address with --tcp HOST:PORT",
+            ) from error
+        host, port = self._server.sockets[0].getsockname()[:2]
+        self.address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+    async def close(self) -> None:
+        if self._server is not None:
+            self._server.close()
+        for connection in list(self.connections):
+            connection.close()
+
+    def accept(self, connection: "_Connection", peer: str) -> Receiver | None:
+        if len(self.connections) >= self._max_connections:
+            self.refused += 1
+            return None
+        receiver = self._opened(f"{KIND}:{peer}", KIND, connection)
+        if receiver is not None:
+            self.connections.add(connection)
+        return receiver
+
+    def buffer(self) -> memoryview:
+        """Shared: the event loop fills it and calls back before it fills it again."""
+        return self._buffer
+
+
+class _Connection(asyncio.BufferedProtocol):
+    """One accepted connection: a Wire towards the session."""
+
+    __slots__ = ("_held", "_link", "_receiver", "_transport", "_writable")
+
+    def __init__(self, link: TcpLink) -> None:
+        self._link = link
+        self._transport: asyncio.Transport | None = None
+        self._receiver: Receiver | None = None
+        self._writable = True
+        self._held = False
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast(asyncio.Transport, transport)
+        self._transport.set_write_buffer_limits(high=WRITE_HIGH_BYTES)
+        _keep_alive(self._transport.get_extra_info("socket"))
+        peer = self._transport.get_extra_info("peername")
+        self._receiver = self._link.accept(self, peer[0] if peer else "unknown")
+        if self._receiver is None:
+            self._transport.abort()
+
+    def get_buffer(self, sizehint: int) -> memoryview:
+        return self._link.buffer()
+
+    def buffer_updated(self, nbytes: int) -> None:
+        if self._receiver is not None:
+            self._receiver.receive(bytes(self._link.buffer()[:nbytes]))
+
+    def eof_received(self) -> bool:
+        return False
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._link.connections.discard(self)
+        self._writable = False
+        receiver, self._receiver = self._receiver, None
+        if receiver is not None:
+            receiver.lost()
+
+    def pause_writing(self) -> None:
+        self._writable = False
+
+    def resume_writing(self) -> None:
+        self._writable = True
+        if self._receiver is not None:
+            self._receiver.writable()
+
+    @property
+    def writable(self) -> bool:
+        return self._writable
+
+    def write(self, data: bytes) -> None:
+        if self._transport is not None:
+            self._transport.write(data)
+
+    def hold(self, held: bool) -> None:
+        if self._transport is None or self._held == held:
+            return
+        self._held = held
+        if held:
+            self._transport.pause_reading()
+        else:
+            self._transport.resume_reading()
+
+    def close(self) -> None:
+        if self._transport is not None:
+            self._transport.abort()
+
+
+def _keep_alive(sock: Any) -> None:
+    """Probes for a vanished peer; a system without an option keeps its own default."""
+    with contextlib.suppress(OSError, AttributeError):
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, KEEPALIVE_IDLE_S)
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, KEEPALIVE_EVERY_S)
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, KEEPALIVE_TRIES)
