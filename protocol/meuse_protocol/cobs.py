@@ -4,20 +4,24 @@ from .errors import FrameError
 
 
 def encode(data: bytes) -> bytes:
-    """`data` without any zero byte; at most 1 byte longer per 254 bytes, plus 1. No delimiter."""
-    out = bytearray()
+    """`data` without any zero byte, at most 1 + len / 254 bytes longer. The delimiter is not added."""
+    out = bytearray(len(data) + len(data) // 254 + 1)
+    at = 0
     blocks = data.split(b"\0")
     last = len(blocks) - 1
     for i, block in enumerate(blocks):
         # A full block (code ff) stands for no zero, so in front of a zero one byte less fits.
         full = 254 if i == last else 253
         while len(block) > full:
-            out.append(255)
-            out += block[:254]
+            out[at] = 255
+            out[at + 1 : at + 255] = block[:254]
+            at += 255
             block = block[254:]
-        out.append(len(block) + 1)
-        out += block
-    return bytes(out)
+        end = at + 1 + len(block)
+        out[at] = end - at
+        out[at + 1 : end] = block
+        at = end
+    return bytes(memoryview(out)[:at])
 
 
 def decode(data: bytes) -> bytes:

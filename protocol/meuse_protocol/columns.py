@@ -32,10 +32,10 @@ def encode(
     if not 0 < n <= MAX_ITEMS or len(times) != n:
         raise LocalError("rows")
     block = [0, 0, bytearray()]  # bits not yet written, how many, whole bytes
-    dt = _intervals(times, block)
+    zigzags = [0] * (n - 1)  # these two lists are used again for every channel: heap is scarce
+    column: list[object] = [0] * n
+    dt = _intervals(times, column, zigzags, block)
     columns: list[object] = []
-    column: list[object] = [0] * n  # both lists are used again for every channel: heap is scarce
-    zigzags = [0] * (n - 1)
     for c in range(len(rows[0])):
         for i in range(n):
             column[i] = rows[i][c]
@@ -52,18 +52,26 @@ def encode(
     return body
 
 
-def _intervals(times, block):
-    steps = [times[i + 1] - times[i] for i in range(len(times) - 1)]
-    if not steps:
+def _intervals(times, column, zigzags, block):
+    """dt if every interval is dt, else [dt, column of how late each row is on the grid of dt]."""
+    if not zigzags:
         return 0
-    column = _column(steps, [0] * (len(steps) - 1), block)
-    return steps[0] if column is None else [steps[0], column]
+    for i in range(len(zigzags)):
+        zigzags[i] = times[i + 1] - times[i]
+    zigzags.sort()
+    dt = zigzags[len(zigzags) // 2]
+    if zigzags[0] == zigzags[-1]:
+        return dt
+    for i in range(len(column)):
+        column[i] = times[i] - times[0] - i * dt
+    return [dt, _column(column, zigzags, block)]
 
 
 def _column(column, zigzags, block):
     """The column's element; what it packs goes into `block`."""
+    kind, exact = type, int  # locals: a board looks globals up by name each time
     for v in column:
-        if type(v) is not int:
+        if kind(v) is not exact:
             return _listed(column) or None
     for i in range(len(zigzags)):
         d = column[i + 1] - column[i]
@@ -86,25 +94,29 @@ def _column(column, zigzags, block):
 
 
 def _best(zigzags, total):
-    """(k, bits) of the cheapest Rice code, searched downwards from the mean's magnitude."""
+    """(k, bits) of the cheapest Rice code.
+
+    Searched downwards from above the mean's magnitude. Escapes may hide the best behind a bump of
+    one, so the search ends at the second k that is no cheaper.
+    """
     k = 0
     mean = total // len(zigzags)
-    while mean >> k > 1 and k < MAX_K:
+    while mean >> k and k < MAX_K:
         k += 1
-    bits = _cost(zigzags, k)
-    while k:
-        fewer = _cost(zigzags, k - 1)
-        if fewer >= bits:
-            break
-        k, bits = k - 1, fewer
-    return k, bits
+    best, bits = k, _cost(zigzags, k)
+    while k and best - k < 2:
+        k -= 1
+        cost = _cost(zigzags, k)
+        if cost < bits:
+            best, bits = k, cost
+    return best, bits
 
 
 def _cost(zigzags, k):
     bits = len(zigzags) * (k + 1)
     for z in zigzags:
-        q = z >> k
-        bits += q if q < ESCAPE else ESCAPE + 32
+        z >>= k
+        bits += z if z < 20 else 52
     return bits
 
 
@@ -159,7 +171,9 @@ def _listed(column):
 
 def _put_run(out, previous, run):
     if type(previous) is int and run < 3:
-        out.extend([0] * run)
+        while run:
+            out.append(0)
+            run -= 1
     elif previous is None and run == 1:
         out.append(None)
     elif run:

@@ -7,7 +7,7 @@ MAC covers. `splice` puts a stream back in without encoding anything again. Know
 from collections import namedtuple
 
 from .errors import ContentError, LocalError, PacketError
-from .msgpack import pack, unpack
+from .msgpack import pack, put, unpack
 
 VERSION = 0x10  # major * 16 + minor
 
@@ -87,8 +87,10 @@ Pdu = namedtuple("Pdu", ("type", "stream", "seq", "fields", "record", "mac"))
 def record(kind: int, *body) -> bytes:
     """R of a PDU of type `kind`; for a record the first of `body` is its seq."""
     n = len(body) + 2
-    head = bytes((0x90 | n,)) if n < 16 else b"\xdc" + n.to_bytes(2, "big")
-    return head + bytes((kind,)) + b"".join([pack(x) for x in body])
+    out = bytearray((0x90 | n, kind)) if n < 16 else bytearray((0xDC, n >> 8, n & 255, kind))
+    for x in body:
+        put(out, x)
+    return bytes(out)
 
 
 def splice(record: bytes, stream: int) -> bytes:

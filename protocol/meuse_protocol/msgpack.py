@@ -15,11 +15,12 @@ MAX_ITEMS = 1024  # elements of one array: the most rows a batch may have
 def pack(obj) -> bytes:
     """The shortest encoding of `obj`; floats take 9 bytes. LocalError where there is none."""
     out = bytearray()
-    _put(out, obj)
+    put(out, obj)
     return bytes(out)
 
 
-def _put(out, x):
+def put(out, x):
+    """Appends the encoding of `x` to the bytearray `out`."""
     if x is None:
         out.append(0xC0)
     elif isinstance(x, bool):  # before int: True is an int on CPython and is not on MicroPython
@@ -29,7 +30,7 @@ def _put(out, x):
     elif isinstance(x, (list, tuple)):
         _put_head(out, len(x), 0x90, 16, 0)
         for item in x:
-            _put(out, item)
+            put(out, item)
     elif isinstance(x, str):
         x = x.encode()
         _put_head(out, len(x), 0xA0, 32, 0xD9)
