@@ -1,0 +1,117 @@
+"""The table `lake_files` and the folder beside it: which file is whose, in which state.
+
+A file counts only while its row says `done`. Everything here is one step of SQL or of the file
+system; writer.py and merge.py say in which order they happen.
+"""
+
+import os
+import sqlite3
+from pathlib import Path
+from typing import Final, NamedTuple
+
+CURSOR: Final = "lake"
+FOLDER: Final = "lake"
+SUFFIX: Final = ".parquet"
+
+WRITING: Final = "writing"  # the range is fixed; the file may be missing, torn or whole
+DONE: Final = "done"  # the only state that queries read
+MERGING: Final = "merging"  # to take the place of several done files; may be missing or whole
+MERGED: Final = "merged"  # its rows stand in another file; to be deleted
+
+
+class LakeFile(NamedTuple):
+    """One row of `lake_files`; the times are measured times of its dated rows."""
+
+    name: str
+    first_id: int
+    last_id: int
+    rows: int
+    min_ms: int | None
+    max_ms: int | None
+    undated: int
+
+
+class Content(NamedTuple):
+    """What is known of a file once it is written."""
+
+    rows: int
+    bytes: int
+    min_ms: int | None
+    max_ms: int | None
+    undated: int
+
+
+def journal_id(db: sqlite3.Connection) -> str:
+    (value,) = db.execute("SELECT value FROM meta WHERE key = 'journal_id'").fetchone()
+    return str(value)
+
+
+def file_name(journal: str, first_id: int, last_id: int) -> str:
+    return f"{journal}-{first_id}-{last_id}{SUFFIX}"
+
+
+def done(db: sqlite3.Connection) -> list[LakeFile]:
+    """All files that hold rows, oldest records first."""
+    return _in_state(db, DONE)
+
+
+def unfinished(db: sqlite3.Connection, state: str) -> list[LakeFile]:
+    """What a crash left in this state."""
+    return _in_state(db, state)
+
+
+def _in_state(db: sqlite3.Connection, state: str) -> list[LakeFile]:
+    rows = db.execute(
+        "SELECT name, first_id, last_id, coalesce(rows, 0), min_ms, max_ms, coalesce(undated, 0)"
+        " FROM lake_files WHERE state = ? ORDER BY first_id",
+        (state,),
+    )
+    return [LakeFile(*row) for row in rows]
+
+
+def begin(
+    db: sqlite3.Connection, name: str, first_id: int, last_id: int, state: str, now_ms: int
+) -> None:
+    db.execute(
+        "INSERT INTO lake_files(name, first_id, last_id, state, made_ms) VALUES(?, ?, ?, ?, ?)",
+        (name, first_id, last_id, state, now_ms),
+    )
+
+
+def finish(db: sqlite3.Connection, name: str, content: Content, now_ms: int) -> None:
+    db.execute(
+        "UPDATE lake_files SET state = ?, made_ms = ?, rows = ?, bytes = ?, min_ms = ?,"
+        " max_ms = ?, undated = ? WHERE name = ?",
+        (DONE, now_ms, *content, name),
+    )
+
+
+def set_state(db: sqlite3.Connection, name: str, state: str) -> None:
+    db.execute("UPDATE lake_files SET state = ? WHERE name = ?", (state, name))
+
+
+def forget(db: sqlite3.Connection, name: str) -> None:
+    db.execute("DELETE FROM lake_files WHERE name = ?", (name,))
+
+
+def temporary(folder: Path, name: str) -> Path:
+    """Where a file grows; no program that looks for *.parquet sees it."""
+    return folder / (name + ".tmp")
+
+
+def sync(path: Path) -> None:
+    """Wait until a file, or the names in a folder, are on the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def make_folder(data: Path) -> Path:
+    """The lake's folder, made durable if it is new."""
+    folder = data / FOLDER
+    if not folder.exists():
+        folder.mkdir(parents=True)
+        sync(data)
+    return folder
