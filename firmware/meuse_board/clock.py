@@ -40,17 +40,10 @@ class Clock:
     def utc_ms(self, uptime_ms: int):
         return None if self.offset_ms is None else uptime_ms + self.offset_ms
 
-    def ticks(self, uptime_ms: list[int], tick_ms: int) -> list[int]:
-        """Times of rows as a DATA record carries them: UTC ticks, or -(uptime ticks) - 1 first when UTC is unknown.
-
-        All rows of one record have one base: what follows a negative first time counts on from it.
-        """
-        offset = self.offset_ms or 0
-        out = [(t + offset + tick_ms // 2) // tick_ms for t in uptime_ms]
-        if self.offset_ms is None:
-            first = out[0]
-            out = [t - 2 * first - 1 for t in out]
-        return out
+    def ticks(self, uptimes_ms: list[int], tick_ms: int) -> list[int]:
+        """Times of rows in ticks since 1970, or since the boot while UTC is unknown; rounded."""
+        shift = (self.offset_ms or 0) + tick_ms // 2
+        return [(t + shift) // tick_ms for t in uptimes_ms]
 
 
 def utc_text(utc_ms: int, gmtime) -> str:

@@ -2,7 +2,8 @@
 
     Link(settings, hardware, random_u32)   opens nothing yet; random_u32() -> 0 .. 2**32 - 1
     open(now_ms)        begin to connect; never raises, never waits for the peer
-    close(now_ms)       drop the connection (the peer is silent, or the board stops); open() may follow
+    close(now_ms)       give everything back; the board stops
+    doubt(now_ms)       the peer has been silent for long though records are in flight: a connection is begun anew
     up                  True while packets can flow
     mtu                 longest E2E packet, in bytes, that one send() takes
     cost                0 (a cable) .. 100 (paid by the byte); of several that are up the cheapest is used
@@ -12,5 +13,6 @@
     receive(now_ms)     next E2E packet or None; also moves the link's own business: reconnecting, writing what waits
     pollable            what select.poll may wait on, or None
     due_ms              uptime at which receive() wants to be called even when nothing arrives
-    counters            dict: name -> count
+    sent, received      packets so far
+    damaged             frames received that were no frames
 """

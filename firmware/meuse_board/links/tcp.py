@@ -1,6 +1,6 @@
 """TCP to a host: connects, reconnects with back-off, cuts the stream into frames.
 
-Owns one socket; refuses to know what a packet means, and when a silent host is dead: the runner says so with close(),
+Owns one socket; refuses to know what a packet means, and when a silent host is dead: the runner says so with doubt(),
 since only acknowledgements prove that a host stores. Name resolution blocks in MicroPython, so an address is looked up
 once, and again only after failed attempts.
 """
@@ -37,13 +37,16 @@ class Link:
         self.up = False
         self.pollable = None  # the socket
         self.due_ms = 0
-        self.sent = self.received = self.connects = self.failures = 0
+        self.sent = self.received = self.damaged = self.connects = 0
 
     def open(self, now: int) -> None:
         pass  # receive() connects when due_ms comes
 
+    def doubt(self, now: int) -> None:
+        """The connection is half open, or its host is not there any more: drop it, connect again after the back-off."""
+        self.close(now)
+
     def close(self, now: int) -> None:
-        """Drops the connection; the next one is tried after the back-off."""
         if self.up and now - self._since_ms >= STEADY_MS:
             self._backoff.failures = 0
         if self.pollable:
@@ -72,7 +75,6 @@ class Link:
         try:
             return act(now)
         except OSError:
-            self.failures += 1
             self.close(now)
             return None
 
@@ -124,6 +126,8 @@ class Link:
             elif item[0] == FRAME:
                 self.received += 1
                 return item[1]
+            else:
+                self.damaged += 1
 
     def _write(self, now: int) -> None:
         if self._out:

@@ -37,7 +37,7 @@ class Link:
         self.up = False
         self.pollable = None
         self.due_ms = 0
-        self.sent = self.received = 0
+        self.sent = self.received = self.damaged = 0
 
     def open(self, now: int) -> None:
         if not self._port:
@@ -47,6 +47,9 @@ class Link:
 
     def close(self, now: int) -> None:
         self.up = False
+
+    def doubt(self, now: int) -> None:
+        self._lead = True  # nothing to connect again, only to resynchronise
 
     def frames(self, on: bool, now: int) -> None:
         """The console's `frames on` and `frames off`."""
@@ -83,6 +86,8 @@ class Link:
                 return item[1]
             if item[0] == TEXT:
                 self._line(item[1], now)
+            else:
+                self.damaged += 1
         self._echo(now)
         self.due_ms = now + (5 if self._out else ENTER_MS if deframer.pending else 1000)
         return None

@@ -1,0 +1,78 @@
+"""Collects rows into batches and closes them into DATA records of the log; says what the rows mean before first use.
+
+A batch closes at max_rows, at max_age_ms, on an alarm, or when it may no longer fit the smallest packet of the links.
+Refuses to know where rows come from and where records go. Bound: max_rows of each group.
+"""
+
+from meuse_protocol.columns import encode, single
+from meuse_protocol.messages import DATA, SINGLE, record
+
+OVERHEAD = 24  # array header, type, full stream id, seq, MAC
+TRIES = 3  # encodings of one batch, each with fewer rows, before one row by itself must do
+
+
+class Batcher:
+    """`append(type, body, urgent)` puts a record into the log -> its seq or None."""
+
+    def __init__(self, groups: list, clock, max_pdu: int, append):
+        self._groups = groups
+        self._clock = clock
+        self._room = max_pdu - OVERHEAD
+        self._append = append
+
+    def add(self, group, at_ms: int, row: list, urgent: bool) -> None:
+        if group.rows:
+            group.size += bytes_of(row, group.rows[-1])
+            if group.size > self._room:
+                self.close(group)
+        if not group.rows:
+            group.size = bytes_of(row)
+        group.times.append(at_ms)
+        group.rows.append(row)
+        if urgent or len(group.rows) >= group.settings.get("max_rows", 60):
+            self.close(group, urgent)
+
+    def step(self, now: int) -> int:
+        """Closes what is old enough; returns the uptime at which to call again."""
+        wake_ms = now + 60_000
+        for group in self._groups:
+            if group.rows:
+                due_ms = group.times[0] + group.settings.get("max_age_ms", 60_000)
+                if now >= due_ms:
+                    self.close(group)
+                else:
+                    wake_ms = min(wake_ms, due_ms)
+        return wake_ms
+
+    def close(self, group, urgent: bool = False) -> None:
+        """All rows of the group into the log, in as many records as they need."""
+        rows, times = group.rows, group.times
+        group.rows, group.times = [], []
+        boot = self._clock.boot if self._clock.offset_ms is None else None
+        times = self._clock.ticks(times, group.tick_ms)
+        while rows:
+            n = len(rows)
+            for _ in range(TRIES):
+                kind, body = DATA, encode(group.sid, times[:n], rows[:n], boot)
+                if n == 1 or group.size * 2 < self._room:
+                    break
+                size = len(record(kind, 0, *body))
+                if size <= self._room:
+                    break
+                n = max(1, n * self._room // size - 1)
+            if n == 1:
+                kind, body = SINGLE, single(group.sid, times[0], rows[0], boot)
+            self._append(kind, body, urgent)
+            rows, times = rows[n:], times[n:]
+
+
+def bytes_of(row: list, before=None) -> int:
+    """About how many bytes a row adds to a batch; more rather than less."""
+    eighths = 0
+    for i, v in enumerate(row):
+        if isinstance(v, int):
+            d = abs(v - before[i]) if before and isinstance(before[i], int) else abs(v)
+            eighths += 2 if not d else 8 if d < 32 else 16 if d < 4096 else 40
+        else:
+            eighths += 16
+    return eighths // 8 + 1

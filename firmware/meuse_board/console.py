@@ -1,0 +1,142 @@
+"""What a technician with a cable and any terminal program sees: plain words, with units, line by line.
+
+Owns wording and commands; reads everything from the application and refuses to know how a line reaches the screen.
+Answers are generators, so that sampling goes on between two lines. The device's key is shown by no command.
+"""
+
+from .clock import utc_text
+from .hardware import CAUSES
+
+WHY = ("", "sensor does not answer", "bus fault or bad checksum", "open or broken wire", "out of range")
+WHY += ("not ready", "stale")
+HELP = (
+    "status              how this board is",
+    "sensors             every channel: newest value, unit, age",
+    "links               the ways to the host",
+    "log                 what waits on this board, what was lost",
+    "time                clock and uptime",
+    "config get [KEY]    settings of this board",
+    "config set KEY VALUE",
+    "frames off | on     quiet while you work (10 minutes at most) | readings flow at once",
+    "reboot              flush everything, then start again",
+)
+
+
+class Console:
+    """console(line, typing) -> iterator of lines, or None when the line is no command and nobody is typing."""
+
+    def __init__(self, app, link, gmtime):
+        self._app = app
+        self._link = link
+        self._gmtime = gmtime
+
+    def __call__(self, line: bytes, typing: bool):
+        words = typed(line).split()
+        name = words[0] if words else "hello"
+        command = getattr(self, "do_" + name, None)
+        if command:
+            return command(words[1:])
+        return iter(("'%s' is no command. Type help" % name,)) if typing else None
+
+    def do_hello(self, words):
+        yield "This is %s. Type help; readings wait on the board until 30 s after the last key" % self._app.device
+
+    def do_help(self, words):
+        yield from HELP
+
+    def do_status(self, words):
+        app = self._app
+        product = app.config.get("product", "?")
+        yield "device   %s, product %s, firmware %s" % (app.device, product, app.version)
+        yield "up       %s, boot %d (%s)" % (span(app.clock.now()), app.clock.boot, CAUSES[app.cause])
+        yield from self.do_time(words)
+        failed = sum([not isinstance(c.value, int) for g in app.sampler.groups for c in g.channels])
+        total = sum([len(g.channels) for g in app.sampler.groups])
+        yield "sensors  %d of %d channels give a value" % (total - failed, total)
+        yield from self.do_links(words)
+        yield from self.do_log(words)
+        yield "memory   %d B free, lowest since boot %d B" % (app.heap.free, app.heap.low)
+        for problem in app.problems:
+            yield "PROBLEM  " + problem
+
+    def do_sensors(self, words):
+        now = self._app.clock.now()
+        for group in self._app.sampler.groups:
+            yield "%s, every %s" % (group.settings["name"], span(group.period_ms))
+            for c in group.channels:
+                s = c.settings
+                if c.value is None:
+                    yield "  %-16s not read yet" % s["name"]
+                elif isinstance(c.value, int):
+                    text = "  %-16s %s %s, %s ago" % (s["name"], decimal(c.value, s["exp"]), s["unit"], span(now - c.at_ms))
+                    yield text + (", ALARM" if c.alarm.on else "")
+                else:
+                    q = -c.value[0]
+                    yield "  %-16s no value: %s" % (s["name"], WHY[q] if q < len(WHY) else "reason %d" % q)
+
+    def do_links(self, words):
+        now = self._app.clock.now()
+        for runner in self._app.runners:
+            link = runner.link
+            text = "link     %s %s, %d sent, %d received, %d damaged" % (
+                runner.name, "up" if link.up else "DOWN", link.sent, link.received, link.damaged
+            )
+            yield text + ", host heard %s ago" % span(now - runner.heard_ms) if runner.heard_ms else text + ", host never heard"
+
+    def do_log(self, words):
+        log = self._app.log
+        yield "log      %d records wait for the host; next is number %d" % (log.backlog(), log.next_seq())
+        yield "         %d lost to a full log, %d to damaged flash; flash %s" % (
+            log.dropped + log.refused, log.corrupt, "DOES NOT ANSWER" if log.volatile else "%d errors" % log.errors
+        )
+
+    def do_time(self, words):
+        clock = self._app.clock
+        utc = clock.utc_ms(clock.now())
+        if utc is None:
+            yield "time     unknown, no host has told it; readings count from the boot and are dated later"
+        else:
+            yield "time     %s, wrong by %d ms at most" % (utc_text(utc, self._gmtime), clock.err_ms)
+
+    def do_frames(self, words):
+        if words not in (["on"], ["off"]):
+            yield "say: frames on, or: frames off"
+            return
+        on = words == ["on"]
+        yield "readings flow again" if on else "quiet until frames on, or 10 minutes without a key"
+        self._link.frames(on, self._app.clock.now())
+
+    def do_reboot(self, words):
+        yield "flushing, then starting again"
+        self._app.reboot()
+
+
+def typed(line: bytes) -> str:
+    """The line as meant: backspaces applied, escape codes of arrow keys and the like left out."""
+    out = []
+    for c in line:
+        if c in b"\b\x7f":
+            if out:
+                out.pop()
+        elif 32 <= c < 127:
+            out.append(chr(c))
+    return "".join(out)
+
+
+def decimal(value: int, exp: int) -> str:
+    """value * 10**exp without a float: a board's float has 24 bits."""
+    if exp >= 0:
+        return str(value * 10**exp)
+    digits = "%0*d" % (1 - exp, abs(value))
+    return ("-" if value < 0 else "") + digits[:exp] + "." + digits[exp:]
+
+
+def span(ms: int) -> str:
+    """A length of time in its two largest units."""
+    if ms < 1000:
+        return "%d ms" % ms
+    s = ms // 1000
+    for size, unit, part, small in ((86400, "d", 3600, "h"), (3600, "h", 60, "min"), (60, "min", 1, "s")):
+        if s >= size:
+            return "%d %s %d %s" % (s // size, unit, s % size // part, small)
+    return "%d s" % s

@@ -1,0 +1,86 @@
+"""The board behind names: buses, ports, radio, watchdog, reset. The only file of the application, but for drivers of
+single pins, that imports `machine`; knows nothing of channels, links or records.
+"""
+
+import machine
+
+# BOOT causes, the protocol's numbers, by machine's names; a port lacks some of them.
+CAUSES = ("unknown", "power on", "reset pin", "watchdog", "deep sleep", "software")
+_NAMES = (None, "PWRON_RESET", "HARD_RESET", "WDT_RESET", "DEEPSLEEP_RESET", "SOFT_RESET")
+
+
+class Hardware:
+    """`buses`: name -> settings of the product: kind (i2c, spi, onewire), id, pins by number, speed."""
+
+    def __init__(self, buses: dict):
+        self._buses = buses
+        self._opened = {}
+        self._watchdog = None
+        self._station = None
+
+    def bus(self, name):
+        """The bus of that name, opened once and shared; None for None. ValueError for a name nobody defined."""
+        if name is None:
+            return None
+        if name not in self._opened:
+            if name not in self._buses:
+                raise ValueError("no bus " + name)
+            self._opened[name] = self._open(dict(self._buses[name]))
+        return self._opened[name]
+
+    def _open(self, settings: dict):
+        kind = settings.pop("kind")
+        for key in settings:
+            if key in ("pin", "scl", "sda", "sck", "mosi", "miso"):
+                settings[key] = machine.Pin(settings[key])
+        if kind == "onewire":
+            from .drivers.onewire import Bus
+
+            return Bus(settings["pin"])
+        number = settings.pop("id", 0)
+        return (machine.I2C if kind == "i2c" else machine.SPI)(number, **settings)
+
+    def serial(self, settings: dict):
+        """A port with read(n) and write(bytes) that never wait and give None when nothing moves."""
+        if "uart" not in settings:
+            from .links.usb import Port
+
+            return Port()
+        pins = {k: machine.Pin(settings[k]) for k in ("tx", "rx") if k in settings}
+        return machine.UART(
+            settings["uart"], settings.get("baud", 115200), timeout=0, rxbuf=1024, txbuf=1024, **pins
+        )
+
+    def pollable(self, port):
+        """What select.poll can wait on for this port."""
+        return port
+
+    def network(self, settings: dict) -> bool:
+        """Whether IP can flow; begins to join the Wi-Fi that `ssid` names. Without `ssid` the network is just there."""
+        if "ssid" not in settings:
+            return True
+        if not self._station:
+            import network
+
+            self._station = network.WLAN(network.STA_IF)
+            self._station.active(True)
+            self._station.connect(settings["ssid"], settings.get("password"))
+        return self._station.isconnected()
+
+    def feed(self, timeout_ms: int) -> None:
+        """Starts the watchdog at the first call, feeds it at each: RP2's bites after 8.3 s at most and cannot be stopped."""
+        if self._watchdog:
+            self._watchdog.feed()
+        elif timeout_ms:
+            self._watchdog = machine.WDT(timeout=timeout_ms)
+
+    def cause(self) -> int:
+        """Why the board started: index into CAUSES."""
+        code = machine.reset_cause()
+        for i in range(1, len(_NAMES)):
+            if getattr(machine, _NAMES[i], None) == code:
+                return i
+        return 0
+
+    def reboot(self) -> None:
+        machine.reset()

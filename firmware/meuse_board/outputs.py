@@ -1,0 +1,15 @@
+"""What the board drives, brought to its safe state before anything else runs. Knows nothing of commands yet."""
+
+
+def make_safe(outputs: list, pin) -> list:
+    """Opens each output at its safe level (`safe`: 0 or 1, 0 if not said) without a glitch between; `pin`: machine.Pin.
+
+    Works through the whole list: one bad entry must not leave the others undriven. Returns the names that failed.
+    """
+    failed = []
+    for output in outputs:
+        try:
+            pin(output["pin"], pin.OUT, value=output.get("safe", 0))
+        except Exception:
+            failed.append(output.get("name", "?"))
+    return failed

@@ -1,0 +1,69 @@
+"""Joins one link to one endpoint: receive, drain events, write, say when to come again. Nothing else, on purpose.
+
+A supervisor over several links runs one of these for each and decides which of them the endpoint is told of; a link
+without an endpoint carries the console only.
+"""
+
+from meuse_protocol.states import DOWN, QUIET
+
+
+class Runner:
+    """`on_event(event, now_ms)` gets the endpoint's events, one at a time; `random_u32` makes the nonce of a link-up."""
+
+    def __init__(self, name: str, link, endpoint, on_event, random_u32):
+        self.name = name
+        self.link = link
+        self.heard_ms = None  # last packet
+        self._endpoint = endpoint
+        self._on_event = on_event
+        self._random_u32 = random_u32
+        self._doubted = False
+
+    def step(self, now: int) -> int:
+        """Moves everything that can move; returns the uptime at which to call again."""
+        link, endpoint = self.link, self._endpoint
+        packet = link.receive(now)
+        while packet is not None:
+            self.heard_ms = now
+            if endpoint:
+                endpoint.receive(packet, now)
+                self._drain(now)
+            packet = link.receive(now)
+        wake_ms = link.due_ms
+        if endpoint:
+            self._edge(now)
+            if link.up and link.room(now):
+                wake_ms = self._send(now, wake_ms)
+            quiet = endpoint.state == QUIET
+            if quiet and not self._doubted:
+                link.doubt(now)
+            self._doubted = quiet
+            self._edge(now)
+        return wake_ms
+
+    def _edge(self, now: int) -> None:
+        """Tells the endpoint that the link went up or down."""
+        link, endpoint = self.link, self._endpoint
+        if link.up != (endpoint.state != DOWN):
+            if link.up:
+                endpoint.link_up(now, link.mtu, self._random_u32(), link.ordered)
+            else:
+                endpoint.link_down(now)
+            self._drain(now)
+
+    def _send(self, now: int, wake_ms: int) -> int:
+        link, endpoint = self.link, self._endpoint
+        while link.up and link.room(now):
+            packet = endpoint.next_pdu(now)
+            if packet is None:
+                due_ms = endpoint.deadline()
+                return wake_ms if due_ms is None else min(wake_ms, due_ms)
+            link.send(packet, now)
+        self._drain(now)
+        return min(wake_ms, now + 5)
+
+    def _drain(self, now: int) -> None:
+        event = self._endpoint.next_event()
+        while event:
+            self._on_event(event, now)
+            event = self._endpoint.next_event()
