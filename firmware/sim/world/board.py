@@ -1,0 +1,215 @@
+"""The board itself: its supply voltage, its processor (a MicroPython process), its watchdog and its two plugs.
+
+Owns the child process and why it starts again; knows nothing of what the firmware does. Simulated: a reset or a
+power cut is SIGKILL, so nothing of RAM survives and nothing is tidied up, as on a real chip.
+"""
+
+import asyncio
+import os
+import socket
+import struct
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from . import wires as op
+from .cable import Cable
+from .hardware import Hardware
+from .wires import Wires
+
+POWER_ON, RESET, WATCHDOG = 1, 2, 3  # machine.PWRON_RESET, HARD_RESET (what machine.reset() leaves), WDT_RESET
+CRASH_PAUSE_S = 1.0  # a firmware that ended by itself would sit at the prompt; here it is started again
+STOP_S = 20.0  # longest wait for flushing and draining; the firmware's own limit is shorter
+UART_BUFFER_BYTES = 2048  # the chip's transmit buffer, as near as the operating system allows
+LOG_BYTES = 1_000_000
+
+
+@dataclass(frozen=True)
+class Image:
+    """What runs: interpreter, heap, MICROPYPATH of the compiled firmware, first module and its arguments."""
+
+    micropython: str
+    heap: str
+    path: str
+    module: str
+    arguments: tuple[str, ...]
+
+
+class Board:
+    """`hardware` carries out bus operations; `unique_id` is what the chip says of itself."""
+
+    def __init__(
+        self, folder: Path, image: Image, unique_id: bytes, cable: Cable, lock_fd: int
+    ) -> None:
+        self.folder = folder
+        self.starts = self.resets = self.watchdog_bites = self.crashes = 0
+        self.network = True
+        self.pid: int | None = None
+        self._image = image
+        self._unique_id = unique_id
+        self._cable = cable
+        self._lock_fd = lock_fd
+        self._hardware: Hardware | None = None
+        self._wires: Wires | None = None
+        self._process: asyncio.subprocess.Process | None = None
+        self._cause = POWER_ON
+        self._power = asyncio.Event()
+        self._power.set()
+        self._stopping = False
+        self._killed = False  # by the world, on purpose
+        self._watchdog: asyncio.TimerHandle | None = None
+        self._watchdog_s = 0.0
+
+    def surround(self, hardware: Hardware) -> None:
+        self._hardware = hardware
+
+    def fire(self, pins: list[int]) -> None:
+        """Delivers interrupts."""
+        if self._wires:
+            self._wires.edges(pins)
+
+    def edges_taken(self) -> bool:
+        return self._wires is None or self._wires.edges_taken
+
+    @property
+    def powered(self) -> bool:
+        return self._power.is_set()
+
+    async def run(self) -> int:
+        """Powers the board until it has been told to stop; the exit status of its last process."""
+        while True:
+            await self._power.wait()
+            if self._stopping:
+                return 0
+            status = await self._life()
+            if self._stopping and not self._killed:
+                return status
+            if not self._killed:
+                self.crashes += 1
+                self._cause = RESET
+                print(f"the firmware ended with status {status}; see {self.folder / 'board.log'}")
+                await asyncio.sleep(CRASH_PAUSE_S)
+
+    def stop(self) -> None:
+        """Stop sampling, flush, drain, end; killed when that takes too long."""
+        self._stopping = True
+        if self._wires:
+            self._wires.stop()
+            asyncio.get_running_loop().call_later(STOP_S, self._kill)
+        else:
+            self._power.set()
+
+    def reset(self, cause: int = POWER_ON) -> None:
+        """SIGKILL; it starts again with this cause unless the power is off."""
+        self._cause = cause
+        self._killed = not self._stopping
+        self._kill()
+
+    def power(self, on: bool) -> None:
+        if on and not self.powered:
+            assert self._hardware is not None
+            self._hardware.power_on()
+            self._power.set()
+        elif not on and self.powered:
+            self._power.clear()
+            self.reset(POWER_ON)
+
+    def operate(self, code: int, payload: bytes) -> bytes:
+        """An operation from the wires: the processor's own here, everything else on the buses."""
+        if code == op.WDT:
+            self._feed(payload)
+        elif code == op.RESET:
+            self.resets += 1
+            self.reset(RESET)
+        elif code == op.CAUSE:
+            return bytes((self._cause,))
+        elif code == op.IDENTITY:
+            return self._unique_id
+        elif code == op.NETWORK:
+            return bytes((self.network,))
+        elif code == op.NOTE:
+            self._note(payload.decode())
+        else:
+            assert self._hardware is not None
+            return self._hardware.operate(code, payload)
+        return b""
+
+    async def _life(self) -> int:
+        """From power or reset to the end of the process."""
+        assert self._hardware is not None
+        self._killed = False
+        self._hardware.pins.forget_board()
+        ours, theirs = socket.socketpair()
+        uart, uart_theirs = socket.socketpair()
+        uart_theirs.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, UART_BUFFER_BYTES)
+        for end in (theirs, uart_theirs):
+            end.setblocking(False)
+        self._process = await self._spawn(theirs, uart_theirs)
+        theirs.close()
+        uart_theirs.close()
+        self.pid = self._process.pid
+        self.starts += 1
+        self._wires = Wires(ours, self.operate)
+        self._cable.board_on(uart)
+        try:
+            return await self._process.wait()
+        finally:
+            self._kill()
+            self.pid = self._process = None
+            if self._watchdog:
+                self._watchdog.cancel()
+            self._wires.close()
+            self._wires = None
+            await self._cable.board_off()
+
+    async def _spawn(
+        self, wires: socket.socket, uart: socket.socket
+    ) -> asyncio.subprocess.Process:
+        log = self.folder / "board.log"
+        if log.exists() and log.stat().st_size > LOG_BYTES:
+            log.replace(self.folder / "board.log.1")
+        image = self._image
+        environment = {
+            "MICROPYPATH": image.path,
+            "MEUSE_WIRES": str(wires.fileno()),
+            "MEUSE_UART0": str(uart.fileno()),
+        }
+        with log.open("ab") as output:
+            return await asyncio.create_subprocess_exec(
+                image.micropython,
+                "-X",
+                f"heapsize={image.heap}",
+                "-m",
+                image.module,
+                *image.arguments,
+                stdin=asyncio.subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                env={"PATH": os.environ.get("PATH", ""), **environment},
+                # The lock goes along: as long as the process lives, nobody else may use its flash.
+                pass_fds=(wires.fileno(), uart.fileno(), self._lock_fd),
+                start_new_session=True,
+            )
+
+    def _kill(self) -> None:
+        if self._process and self._process.returncode is None:
+            self._process.kill()
+
+    def _feed(self, payload: bytes) -> None:
+        if payload:
+            self._watchdog_s = struct.unpack(">I", payload)[0] / 1000
+        if self._watchdog:
+            self._watchdog.cancel()
+        loop = asyncio.get_running_loop()
+        self._watchdog = loop.call_later(self._watchdog_s, self._bite)
+
+    def _bite(self) -> None:
+        self.watchdog_bites += 1
+        self.reset(WATCHDOG)
+
+    def _note(self, text: str) -> None:
+        """`channel=count`: what the board's flash says of a meter, told by start.py."""
+        assert self._hardware is not None
+        name, _, count = text.partition("=")
+        if name in self._hardware.meters:
+            self._hardware.meters[name].board_started(int(count))

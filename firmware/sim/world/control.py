@@ -1,0 +1,76 @@
+"""Hands that reach into the world while it plays: one JSON object a line over `<dir>/control`, one answer a line.
+
+    {"do": "unplug"} {"do": "replug"} {"do": "noise", "bytes": 64, "to": "host", "seed": 1} {"do": "network", "on": false}
+    {"do": "kill"} {"do": "off"} {"do": "on"} {"do": "fault", "name": "flue-open", "on": true} {"do": "status"} {"do": "stop"}
+
+An answer has "ok"; with false also "error".
+"""
+
+import asyncio
+import contextlib
+import json
+import os
+import socket
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+NAME_BYTES = 100  # a socket's path may have 107
+LINE_BYTES = 4096
+
+Handler = Callable[[dict[str, object]], dict[str, object]]
+
+
+def send(folder: Path, timeout_s: float = 10.0, **command: object) -> dict[str, object]:
+    """Sends one command to the world of the board in `folder`; for tests and tools."""
+    path = folder / "control"
+    with socket.socket(socket.AF_UNIX) as s:
+        s.settimeout(timeout_s)
+        s.connect(os.readlink(path) if path.is_symlink() else str(path))
+        s.sendall(json.dumps(command).encode() + b"\n")
+        line = s.makefile().readline()
+    answer: dict[str, object] = json.loads(line)
+    return answer
+
+
+class Control:
+    """`handle(command)` returns what the answer says, or raises ValueError or KeyError for what cannot be done."""
+
+    def __init__(self, folder: Path, handle: Handler) -> None:
+        self._path = folder / "control"
+        self._handle = handle
+        self._server: asyncio.Server | None = None
+
+    async def open(self) -> None:
+        self._path.unlink(missing_ok=True)
+        where = self._path
+        if len(str(where)) > NAME_BYTES:
+            where = Path(tempfile.mkdtemp(prefix="meuse-")) / "control"
+            self._path.symlink_to(where)
+        self._where = where
+        self._server = await asyncio.start_unix_server(self._serve, where, limit=LINE_BYTES)
+
+    def close(self) -> None:
+        if self._server:
+            self._server.close()
+        with contextlib.suppress(OSError):
+            self._path.unlink(missing_ok=True)
+            if self._where != self._path:
+                self._where.unlink(missing_ok=True)
+                self._where.parent.rmdir()
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(ConnectionError, ValueError):  # ValueError: a line beyond the limit
+            while line := await reader.readline():
+                writer.write(json.dumps(self._answer(line)).encode() + b"\n")
+                await writer.drain()
+        writer.close()
+
+    def _answer(self, line: bytes) -> dict[str, object]:
+        try:
+            command = json.loads(line)
+            if not isinstance(command, dict):
+                raise ValueError("a command is a JSON object")
+            return {"ok": True, **self._handle(command)}
+        except (ValueError, KeyError) as e:
+            return {"ok": False, "error": f"{type(e).__name__}: {e}"}

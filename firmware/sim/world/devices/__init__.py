@@ -1,0 +1,1 @@
+"""Models of real parts at register and bit level, one file per part; each cites the datasheet it follows."""
