@@ -1,0 +1,186 @@
+"""What a host owes to the boards on one link: WELCOME, ACK, TIME, NEED, ERR, CMD, and when each must be gone.
+
+Owns the coalescing of ACKs and the rates of everything a stranger can provoke. Decides nothing about what came in.
+"""
+
+from . import messages
+from .auth import DOWN, mac
+from .errors import LocalError
+from .host_stream import StreamState
+from .messages import record, splice
+from .rate import Rate
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from .ports import Any
+
+FEATURES = 0
+ACK_EVERY = 2  # records: half the ACKs for one more one-way delay at worst
+ACK_DELAY_MS = 250
+PAIRS_MAX = 16  # (gap, run) pairs in one ACK: as many holes as half a window can have
+STREAMS_MAX = 1024  # remembered on one link; the rest is found again through the directory
+COMMANDS_MAX = 32
+SECOND_MS = 1000
+MTU_DEFAULT_BYTES = 1024
+
+
+class Due:
+    """What is owed to one stream on this link."""
+
+    def __init__(self, state: StreamState) -> None:
+        self.state = state
+        self.key = 0  # index in state.keys: the secret that the board uses
+        self.mtu_bytes = MTU_DEFAULT_BYTES
+        self.nonce: int | None = None  # of the HELLO answered last
+        self.last = 0  # seq of the record that came here last
+        self.at_once: list[int] = []  # seqs to acknowledge the moment they are stored
+        self.stored = 0  # records stored since the last ACK
+        self.ack_ms: int | None = None  # when the ACK must be gone
+        self.pings = Rate(1, SECOND_MS)
+        self.welcome = False
+        self.time: tuple[int, int, int] | None = None  # token, utc_ms and now_ms of a TIMEQ
+        self.needs: list[tuple[int, list[int] | None]] = []
+        self.errors: list[tuple[Any, ...]] = []  # code, text and perhaps seq
+        self.commands: list[bytes] = []
+
+    def at(self, now_ms: int) -> "int | None":
+        """When something must go; None when nothing is owed."""
+        if self.welcome or self.time or self.needs or self.errors or self.commands:
+            return now_ms
+        return self.ack_ms
+
+
+class Replies:
+    """The outgoing half of a host endpoint. `bound`: the stream that is called 0 on this link, if any."""
+
+    def __init__(self, mac_bytes: int, window: int) -> None:
+        self.window = window
+        self.bound: Due | None = None
+        self.dues: dict[int, Due] = {}
+        self._mac_bytes = mac_bytes
+        self._owing: dict[int, Due] = {}
+        self._unsigned: list[bytes] = []
+        self._need_rate = Rate(1, SECOND_MS)
+        self._error_rate = Rate(1, SECOND_MS)
+
+    def of(self, state: StreamState) -> Due:
+        """The debts to a stream; remembered while there is room."""
+        due = self.dues.get(state.stream)
+        if due is None:
+            if len(self.dues) >= STREAMS_MAX:
+                self.dues = dict(self._owing)
+            due = self.dues[state.stream] = Due(state)
+        return due
+
+    def owe(self, due: Due) -> None:
+        self._owing[due.state.stream] = due
+
+    # -- what is owed
+
+    def ack_at(self, due: Due, at_ms: int) -> None:
+        """An ACK by `at_ms` at the latest."""
+        if due.ack_ms is None or at_ms < due.ack_ms:
+            due.ack_ms = at_ms
+        self.owe(due)
+
+    def ack_stored(self, due: Due, seqs: list[int], now_ms: int) -> None:
+        """Records became durable: every second one, or a little later, or at once where the board waits for it."""
+        due.stored += len(seqs)
+        urgent = due.stored >= min(ACK_EVERY, max(1, self.window // 2))
+        if due.at_once:
+            urgent = urgent or any([seq in due.at_once for seq in seqs])
+            due.at_once = [seq for seq in due.at_once if seq not in seqs]
+        self.ack_at(due, now_ms if urgent else now_ms + ACK_DELAY_MS)
+
+    def ack_all(self, now_ms: int) -> None:
+        """The window changed: everyone is told."""
+        for stream in list(self.dues):
+            self.ack_at(self.dues[stream], now_ms)
+
+    def need_hello(self, stream: int, now_ms: int) -> bool:
+        """"Who is there?", without a MAC; at most once a second on a link."""
+        if not self._need_rate.allow(now_ms):
+            return False
+        self._unsigned = [splice(record(messages.NEED, messages.NEED_HELLO), stream)]
+        return True
+
+    def error(self, due: "Due | None", now_ms: int, code: int, text: str, seq: "int | None" = None) -> bool:
+        """ERR to a stream, or without a MAC to whoever is there; at most one a second on a link."""
+        if not self._error_rate.allow(now_ms):
+            return False
+        body = (code, text) if seq is None else (code, text, seq)
+        if due is None:
+            self._unsigned = self._unsigned[-1:] + [splice(record(messages.ERR, *body), 0)]
+        else:
+            due.errors = [body]
+            self.owe(due)
+        return True
+
+    def command(self, due: Due, body: "tuple[Any, ...]") -> None:
+        if len(due.commands) >= COMMANDS_MAX:
+            raise LocalError("more than %d commands wait" % COMMANDS_MAX)
+        due.commands.append(record(messages.CMD, *body))
+        self.owe(due)
+
+    # -- what goes
+
+    def next_pdu(self, now_ms: int) -> "bytes | None":
+        """The packet to send now, None when nothing is due."""
+        if self._unsigned:
+            return self._unsigned.pop(0)
+        for stream in self._owing:
+            due = self._owing[stream]
+            at_ms = due.at(now_ms)
+            if at_ms is not None and at_ms <= now_ms:
+                body = self._next(due, now_ms)
+                if due.at(now_ms) is None:
+                    del self._owing[stream]
+                return self._seal(due, body)
+        return None
+
+    def deadline(self, now_ms: int) -> "int | None":
+        """When next_pdu() will have something; None when nothing is owed."""
+        if self._unsigned:
+            return now_ms
+        earliest = None
+        for due in self._owing.values():
+            at_ms = due.at(now_ms)
+            if at_ms is not None and (earliest is None or at_ms < earliest):
+                earliest = at_ms
+        return earliest
+
+    def _next(self, due: Due, now_ms: int) -> bytes:
+        if due.welcome:
+            due.welcome = False
+            cum = due.state.cum
+            return record(messages.WELCOME, messages.VERSION, FEATURES, 0, cum, self.window, due.nonce)
+        if due.time:
+            token, utc_ms, came_ms = due.time
+            due.time = None
+            return record(messages.TIME, token, utc_ms, now_ms - came_ms)
+        if due.ack_ms is not None and due.ack_ms <= now_ms:
+            return self._ack(due)
+        if due.needs:
+            return record(messages.NEED, *due.needs.pop(0))
+        if due.errors:
+            return record(messages.ERR, *due.errors.pop(0))
+        return due.commands.pop(0)
+
+    def _ack(self, due: Due) -> bytes:
+        due.ack_ms = None
+        due.stored = 0
+        covered = due.state.covered
+        cum = min(covered.cum, 0xFFFFFFFF)
+        pairs = covered.gaps(PAIRS_MAX)
+        while True:
+            body = record(messages.ACK, cum, self.window, *([None] + pairs if pairs else []))
+            if not pairs or len(body) + 5 + self._mac_bytes <= due.mtu_bytes:
+                return body
+            pairs = pairs[:-2]
+
+    def _seal(self, due: Due, body: bytes) -> bytes:
+        state = due.state
+        e2e = splice(body, 0 if due is self.bound else state.stream)
+        if state.keys:
+            e2e += mac(state.keys[due.key][1], DOWN, state.stream, body, self._mac_bytes)
+        return e2e
