@@ -31,8 +31,8 @@ LAST_MS: Final = 253_402_300_799_999
 REPAIRED_ERROR_MS: Final = 1_000
 # A board's crystal stays within 50 millionths over its temperature range ...
 CRYSTAL_DRIFT: Final = 50e-6
-# ... while the resistor-capacitor clock of a sleeping chip may be off by several per cent.
-SLEEP_DRIFT: Final = 0.1
+# ... while the resistor-capacitor clock of a sleeping chip may be off by 5 per cent.
+SLEEP_DRIFT: Final = 0.05
 # No board runs for ten years without a restart; a larger uptime is not an uptime.
 UPTIME_LIMIT_MS: Final = 3653 * DAY_MS
 

@@ -4,13 +4,13 @@ Knows the wire's elements and the catalog; knows no storage. A record that canno
 marked, never dropped: it becomes one row whose text is the record in hexadecimal.
 """
 
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import msgspec
 import numpy as np
 from meuse_protocol import columns_decode, messages
 from meuse_protocol import quality as wire_quality
-from meuse_protocol.errors import RemoteError
+from meuse_protocol.errors import ContentError, RemoteError
 from meuse_protocol.schema import Schema
 
 from meuse import dating
@@ -92,11 +92,12 @@ def decode(stored: Stored, facts: Facts) -> Block | None:
     try:
         fields = fields_of(stored.record)
         messages.check(fields)
-        schema = facts.schemas.get((stored.stream, fields[3]))
+        sid = int(fields[3])  # `check` has made sure that it is one
+        schema = facts.schemas.get((stored.stream, sid))
         if schema is None:
-            return marked(stored, UNKNOWN_SCHEMA, fields[3])
+            return marked(stored, UNKNOWN_SCHEMA, sid)
         return _timed(stored, fields, schema, facts)
-    except (RemoteError, msgspec.DecodeError, OverflowError):
+    except RemoteError:
         return marked(stored, UNDECODABLE)
 
 
@@ -110,15 +111,18 @@ def marked(stored: Stored, quality: int, sid: int | None = None) -> Block:
     )
 
 
-def fields_of(record: bytes) -> list[object]:
+def fields_of(record: bytes) -> list[Any]:
     """The whole array [type, stream, seq, ...] of a stored record, with stream 0.
 
-    The session has checked sizes and depth before it stored the record, so the fast decoder may
-    open it.
+    Raises ContentError. The session has checked sizes and depth before it stored the record, so
+    the fast decoder may open it.
     """
-    fields = msgspec.msgpack.decode(messages.splice(record, 0))
+    try:
+        fields = msgspec.msgpack.decode(messages.splice(record, 0))
+    except (msgspec.MsgspecError, ValueError, TypeError, RecursionError) as error:
+        raise ContentError("msgpack") from error
     if not isinstance(fields, list):
-        raise msgspec.DecodeError("not an array")
+        raise ContentError("not an array")
     return fields
 
 
@@ -127,12 +131,12 @@ def _makes_sense(stored: Stored) -> bool:
         return fact(stored.stream, stored.type, stored.received_ms, stored.record) is not None
     try:
         messages.check(fields_of(stored.record))
-    except (RemoteError, msgspec.DecodeError):
+    except RemoteError:
         return False
     return True
 
 
-def _timed(stored: Stored, fields: list[object], schema: Schema, facts: Facts) -> Block:
+def _timed(stored: Stored, fields: list[Any], schema: Schema, facts: Facts) -> Block:
     """The rows of a DATA or SINGLE record, dated if that can be done now."""
     channels = schema.channels
     ticks, columns = columns_decode.decode(fields, len(channels))

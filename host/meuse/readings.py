@@ -41,7 +41,7 @@ class Arrays(NamedTuple):
     texts: list[str | None]
 
     @property
-    def count(self) -> int:
+    def length(self) -> int:
         return len(self.rows["series"])
 
 

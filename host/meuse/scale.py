@@ -31,7 +31,8 @@ def scaled(integer: int, exp10: int) -> float:
     """The double nearest to integer * 10^exp10, for integers of any size (ties to even)."""
     if exp10 >= 0:
         return float(integer * 10**exp10)
-    return integer / 10**-exp10  # Python rounds a quotient of integers once
+    divisor: int = 10**-exp10
+    return integer / divisor  # Python rounds a quotient of integers once
 
 
 def scale(elements: list[object], exp10: int, missing: int, not_finite: int) -> Column:
@@ -44,8 +45,8 @@ def scale(elements: list[object], exp10: int, missing: int, not_finite: int) -> 
         except OverflowError:
             integers = None
         if integers is not None and not (_beyond_exact(integers)).any():
-            power = 10.0 ** abs(exp10)
-            value = integers * power if exp10 > 0 else integers / power
+            power = np.float64(10 ** abs(exp10))
+            value: Values = integers * power if exp10 > 0 else integers / power
             return Column(value, np.zeros(rows, np.bool_), np.zeros(rows, np.uint8), {})
     return _element_by_element(elements, exp10, missing, not_finite)
 

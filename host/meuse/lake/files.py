@@ -94,6 +94,20 @@ def forget(db: sqlite3.Connection, name: str) -> None:
     db.execute("DELETE FROM lake_files WHERE name = ?", (name,))
 
 
+class transaction:
+    """`with transaction(db):` all of it becomes durable, or nothing, whatever is raised inside."""
+
+    def __init__(self, db: sqlite3.Connection) -> None:
+        self._db = db
+
+    def __enter__(self) -> None:
+        self._db.execute("BEGIN IMMEDIATE")
+
+    def __exit__(self, kind: object, error: object, trace: object) -> None:
+        if self._db.in_transaction:
+            self._db.execute("COMMIT" if kind is None else "ROLLBACK")
+
+
 def temporary(folder: Path, name: str) -> Path:
     """Where a file grows; no program that looks for *.parquet sees it."""
     return folder / (name + ".tmp")

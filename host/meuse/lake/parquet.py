@@ -30,7 +30,7 @@ def write(arrays: Arrays, path: Path) -> Content:
         db.execute(f"COPY ({logical.select('new')}) TO {literal(path)} ({_OPTIONS})")
     times = arrays.rows["measured_ms"][arrays.rows["time_quality"] != UNDATED]
     least, most = (int(times.min()), int(times.max())) if len(times) else (None, None)
-    return Content(arrays.count, path.stat().st_size, least, most, arrays.count - len(times))
+    return Content(arrays.length, path.stat().st_size, least, most, arrays.length - len(times))
 
 
 def merge(sources: Sequence[Path], path: Path) -> int:

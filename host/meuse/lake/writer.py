@@ -18,7 +18,7 @@ from meuse import catalog
 from meuse.catalog import Facts
 from meuse.decode import Stored, decode
 from meuse.lake import files, parked, parquet
-from meuse.lake.files import Content
+from meuse.lake.files import Content, transaction
 from meuse.lake.policy import Pending, Policy
 from meuse.readings import Readings
 
@@ -48,12 +48,13 @@ class Gathered(NamedTuple):
     last_id: int
 
 
-def pending(db: sqlite3.Connection) -> Pending:
-    """What has come since the last file."""
+def pending(db: sqlite3.Connection, policy: Policy) -> Pending:
+    """What has come since the last file; counted only as far as it takes to be due."""
     row = db.execute(
-        "SELECT count(*), coalesce(sum(length(record)), 0), coalesce(min(received_ms), 0)"
-        " FROM records WHERE id > ?",
-        (catalog.position(db, files.CURSOR),),
+        "SELECT count(*), coalesce(sum(size), 0), coalesce(min(received_ms), 0) FROM"
+        " (SELECT length(record) AS size, received_ms FROM records WHERE id > ?"
+        " ORDER BY id LIMIT ?)",
+        (catalog.position(db, files.CURSOR), policy.due_records),
     ).fetchone()
     return Pending(*row)
 
@@ -94,7 +95,7 @@ def write_next(
         return 0
     span = Range(files.file_name(journal, start + 1, gathered.last_id), start + 1, gathered.last_id)
     step("range")
-    with _transaction(db):
+    with transaction(db):
         files.begin(db, span.name, span.first_id, span.last_id, files.WRITING, now_ms)
         parked.assign(db, resolved, span.name)
     write(db, folder, span, gathered, now_ms, step)
@@ -146,7 +147,7 @@ def write(
     step("folder")
     files.sync(folder)
     step("done")
-    with _transaction(db):
+    with transaction(db):
         if content is None:
             files.forget(db, span.name)
         else:
@@ -154,17 +155,3 @@ def write(
         parked.settle(db, gathered.waiting, span.name, now_ms)
         catalog.move_cursor(db, files.CURSOR, span.last_id, now_ms)
     step("end")
-
-
-class _transaction:
-    """All of it, or nothing, whatever is raised inside."""
-
-    def __init__(self, db: sqlite3.Connection) -> None:
-        self._db = db
-
-    def __enter__(self) -> None:
-        self._db.execute("BEGIN IMMEDIATE")
-
-    def __exit__(self, kind: object, error: object, trace: object) -> None:
-        if self._db.in_transaction:
-            self._db.execute("COMMIT" if kind is None else "ROLLBACK")

@@ -1,0 +1,67 @@
+"""One run of the lake's writer: recover, write what is due, merge, and end.
+
+A process of its own (`python -m meuse.lake DATA`): decoding and sorting then cost the host neither
+its interpreter lock nor its memory, and whatever ends it here ends nothing else.
+"""
+
+import sqlite3
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+from meuse.journal.database import FILE_NAME, open_writer
+from meuse.lake import files, lock, merge, writer
+from meuse.lake.policy import Policy
+from meuse.lake.writer import Step, no_step
+
+
+class Done(NamedTuple):
+    """What a run did; all 0 when another process was writing."""
+
+    recovered: int
+    records: int
+    merged: int
+
+
+def run(
+    data: Path,
+    policy: Policy,
+    utc_ms: Callable[[], int],
+    everything: bool = False,
+    step: Step = no_step,
+) -> Done:
+    """Write while something is due, or with `everything` until nothing is left.
+
+    Raises sqlite3.Error, OSError or duckdb.Error with nothing half done that the next run does not
+    finish.
+    """
+    folder = files.make_folder(data)
+    with lock.writing(folder) as alone:
+        if not alone:
+            return Done(0, 0, 0)
+        db = open_writer(data / FILE_NAME)
+        try:
+            return _run(db, folder, policy, utc_ms, everything, step)
+        finally:
+            db.close()
+
+
+def _run(
+    db: sqlite3.Connection,
+    folder: Path,
+    policy: Policy,
+    utc_ms: Callable[[], int],
+    everything: bool,
+    step: Step,
+) -> Done:
+    merge.recover(db, folder)
+    recovered = writer.recover(db, folder, policy, utc_ms(), step)
+    records = merged = 0
+    while everything or policy.due(writer.pending(db, policy), utc_ms()):
+        taken = writer.write_next(db, folder, policy, utc_ms(), step)
+        records += taken
+        if not taken:
+            break
+        while went := merge.merge_next(db, folder, utc_ms(), step):
+            merged += went
+    return Done(recovered, records, merged)

@@ -1,0 +1,110 @@
+"""The lake's place in the running host: keeps the catalog up to date, starts the writer when due.
+
+Never on the way of an acknowledgement: reading happens on the journal's reading thread, the few
+facts found are one short transaction, and the writer is a process of its own.
+"""
+
+import asyncio
+import sys
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+from meuse import catalog
+from meuse.errors import JournalError
+from meuse.journal.sqlite import SqliteJournal
+from meuse.lake import writer
+from meuse.lake.policy import Policy
+
+# How soon a new schema or anchor is in its table, and how often the age of the tail is looked at.
+INTERVAL_S = 1.0
+# A full disk does not get emptier by trying at once again.
+AFTER_FAILURE_S = 30.0
+
+# Told once when writing begins to fail (with the reason) and once when it works again ("").
+Report = Callable[[str], None]
+
+
+class LakeWriter:
+    """Run `run()` as a task; cancel it to stop, then `finish()` writes what is left."""
+
+    def __init__(
+        self,
+        journal: SqliteJournal,
+        data: Path,
+        utc_ms: Callable[[], int],
+        report: Report = lambda trouble: None,
+        policy: Policy | None = None,
+    ) -> None:
+        self._journal = journal
+        self._data = data
+        self._utc_ms = utc_ms
+        self._report = report
+        self._policy = policy or Policy()
+        self.passes = 0  # runs of the writer that ended well
+        self.failures = 0
+        self.trouble = ""  # why the last run failed; empty while all is well
+
+    async def run(self) -> None:
+        """Until cancelled. Trouble is reported and tried again, never raised."""
+        while True:
+            try:
+                well = await self._round()
+            except JournalError as trouble:
+                self._note(trouble.message)
+                well = False
+            await asyncio.sleep(INTERVAL_S if well else AFTER_FAILURE_S)
+
+    async def _round(self) -> bool:
+        await self._catalog()
+        pending = await self._journal.read(lambda db: writer.pending(db, self._policy))
+        if not self._policy.due(pending, self._utc_ms()):
+            return True
+        return await self._write()
+
+    async def finish(self) -> bool:
+        """Write everything that is in the journal; True if that worked."""
+        await self._catalog()
+        return await self._write("--all")
+
+    async def _catalog(self) -> None:
+        while True:
+            found = await self._journal.read(catalog.find)
+            if not found.worth_commit:
+                return
+            await self._journal.write(partial(catalog.store, found=found, now_ms=self._utc_ms()))
+
+    async def _write(self, *options: str) -> bool:
+        process = await asyncio.create_subprocess_exec(
+            sys.executable,
+            "-m",
+            "meuse.lake",
+            str(self._data),
+            *options,
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.DEVNULL,
+            stderr=asyncio.subprocess.PIPE,
+        )
+        try:
+            _, errors = await process.communicate()
+        except asyncio.CancelledError:
+            # It may be ended at any point; what it left half done, the next one finishes.
+            process.kill()
+            await process.wait()
+            raise
+        self._note("" if process.returncode == 0 else _last_line(errors))
+        return process.returncode == 0
+
+    def _note(self, trouble: str) -> None:
+        if trouble:
+            self.failures += 1
+        else:
+            self.passes += 1
+        if bool(trouble) != bool(self.trouble):
+            self._report(trouble)
+        self.trouble = trouble
+
+
+def _last_line(errors: bytes) -> str:
+    lines = errors.decode(errors="replace").strip().splitlines()
+    return lines[-1] if lines else "the writer ended without a word"
