@@ -9,7 +9,7 @@ import sqlite3
 from typing import Final, NamedTuple
 
 import msgspec
-from meuse_protocol import messages, schema
+from meuse_protocol import messages, schema, schema_decode
 from meuse_protocol.errors import RemoteError
 
 from meuse.dating import Anchor
@@ -77,7 +77,7 @@ def fact(stream: int, kind: int, received_ms: int, record: bytes) -> Fact | None
         messages.check(fields)
         seq, body = fields[2], fields[3:]
         if kind == messages.SCHEMA:
-            found = schema.from_body(body)
+            found = schema_decode.from_body(body)
             channels = msgspec.msgpack.encode(found.channels)
             return SchemaRow(stream, found.sid, seq, found.name, found.tick_ms, channels)
         if kind == messages.BOOT:

@@ -10,11 +10,17 @@ A value is a scaled int (within 62 bits and sign), a float, str, bytes or bool a
 from .errors import LocalError
 from .msgpack import MAX_ITEMS, pack
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from .ports import Any
+
 ESCAPE = 20  # this unary quotient means: the zigzag value follows in 32 bits
 MAX_K = 30
 
 
-def single(sid: int, time: int, values: list[object], boot_no: int | None = None) -> list[object]:
+def single(
+    sid: int, time: int, values: "list[Any]", boot_no: "int | None" = None
+) -> "list[Any]":
     """What follows seq in a SINGLE record; arguments as in `encode`."""
     if boot_no is None:
         return [sid, time] + values
@@ -22,8 +28,8 @@ def single(sid: int, time: int, values: list[object], boot_no: int | None = None
 
 
 def encode(
-    sid: int, times: list[int], rows: list[list[object]], boot_no: int | None = None
-) -> list[object]:
+    sid: int, times: list[int], rows: "list[list[Any]]", boot_no: "int | None" = None
+) -> "list[Any]":
     """What follows seq in a DATA record of 1 to 1,024 rows, one value per channel in each.
 
     times: ticks of the schema, one per row: since 1970, or since boot `boot_no` if that is given.
@@ -31,11 +37,11 @@ def encode(
     n = len(rows)
     if not 0 < n <= MAX_ITEMS or len(times) != n:
         raise LocalError("rows")
-    block = [0, 0, bytearray()]  # bits not yet written, how many, whole bytes
+    block: list[Any] = [0, 0, bytearray()]  # bits not yet written, how many, whole bytes
     zigzags = [0] * (n - 1)  # these two lists are used again for every channel: heap is scarce
-    column: list[object] = [0] * n
+    column: list[Any] = [0] * n
     dt = _intervals(times, column, zigzags, block)
-    columns: list[object] = []
+    columns: list[Any] = []
     for c in range(len(rows[0])):
         for i in range(n):
             column[i] = rows[i][c]
@@ -44,7 +50,7 @@ def encode(
         columns.pop()
     _fixed(block, [0], -block[1] & 7)
     t0 = times[0] if boot_no is None else -times[0] - 1
-    body = [sid, n, t0, dt, rows[0], columns]
+    body: list[Any] = [sid, n, t0, dt, rows[0], columns]
     if block[2] or boot_no is not None:
         body.append(block[2] or None)
     if boot_no is not None:
@@ -52,7 +58,9 @@ def encode(
     return body
 
 
-def _intervals(times, column, zigzags, block):
+def _intervals(
+    times: list[int], column: "list[Any]", zigzags: list[int], block: "list[Any]"
+) -> "Any":
     """dt if every interval is dt, else [dt, column of how late each row is on the grid of dt]."""
     if not zigzags:
         return 0
@@ -67,7 +75,7 @@ def _intervals(times, column, zigzags, block):
     return [dt, _column(column, zigzags, block)]
 
 
-def _column(column, zigzags, block):
+def _column(column: "list[Any]", zigzags: list[int], block: "list[Any]") -> "Any":
     """The column's element; what it packs goes into `block`."""
     kind, exact = type, int  # locals: a board looks globals up by name each time
     for v in column:
@@ -93,7 +101,7 @@ def _column(column, zigzags, block):
     return k
 
 
-def _best(zigzags, total):
+def _best(zigzags: list[int], total: int) -> tuple[int, int]:
     """(k, bits) of the cheapest Rice code.
 
     Searched downwards from above the mean's magnitude. Escapes may hide the best behind a bump of
@@ -112,7 +120,7 @@ def _best(zigzags, total):
     return best, bits
 
 
-def _cost(zigzags, k):
+def _cost(zigzags: list[int], k: int) -> int:
     bits = len(zigzags) * (k + 1)
     for z in zigzags:
         z >>= k
@@ -120,7 +128,7 @@ def _cost(zigzags, k):
     return bits
 
 
-def _fixed(block, values, width):
+def _fixed(block: "list[Any]", values: list[int], width: int) -> None:
     """Appends the low `width` bits of each value, most significant first."""
     acc, held, out = block
     mask = (1 << width) - 1
@@ -134,7 +142,7 @@ def _fixed(block, values, width):
     block[0], block[1] = acc, held
 
 
-def _unary(block, zigzags, k):
+def _unary(block: "list[Any]", zigzags: list[int], k: int) -> None:
     """Appends each quotient z >> k as so many zeros and a one, ESCAPE at most."""
     acc, held, out = block
     for z in zigzags:
@@ -150,9 +158,9 @@ def _unary(block, zigzags, k):
     block[0], block[1] = acc, held
 
 
-def _listed(column):
+def _listed(column: "list[Any]") -> "list[Any]":
     """The column as a list of changes; [] if there are none."""
-    out = []
+    out: list[Any] = []
     previous = column[0]
     value = previous if type(previous) is int else 0
     run = 0
@@ -169,7 +177,7 @@ def _listed(column):
     return out
 
 
-def _put_run(out, previous, run):
+def _put_run(out: "list[Any]", previous: "Any", run: int) -> None:
     if type(previous) is int and run < 3:
         while run:
             out.append(0)
@@ -180,7 +188,7 @@ def _put_run(out, previous, run):
         out.append([run])
 
 
-def _same(a, b):
+def _same(a: "Any", b: "Any") -> bool:
     if type(a) is int:
         return type(b) is int and a == b
     return type(a) is type(b) and pack(a) == pack(b)

@@ -13,9 +13,9 @@
 
 
 class MeuseError(Exception):
-    @property
-    def reason(self) -> str:
-        return self.args[0] if self.args else ""
+    def __init__(self, reason: str):
+        super().__init__(reason)
+        self.reason = reason
 
 
 class LocalError(MeuseError):

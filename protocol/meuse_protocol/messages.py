@@ -7,7 +7,11 @@ MAC covers. `splice` puts a stream back in without encoding anything again. Know
 from collections import namedtuple
 
 from .errors import ContentError, LocalError, PacketError
-from .msgpack import pack, put, unpack
+from .msgpack import get, put, unpack
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from .ports import Any
 
 VERSION = 0x10  # major * 16 + minor
 
@@ -46,6 +50,7 @@ ERR_PACKET = 2  # not a PDU
 ERR_LIMIT = 3  # beyond the limits
 ERR_CONTENT = 4  # elements that make no sense
 ERR_CONFLICT = 5  # same stream and seq, other bytes
+ERR_DEVICE = 6  # this device may not speak here: unknown, or its key does not fit
 ERR_DEVICE = 6  # this host does not know the device, or not with this key
 
 GAP_LOG_FULL = 1  # the oldest records were dropped
@@ -56,13 +61,13 @@ GAP_STREAM_CLOSED = 5  # written by the host: tail of a closed stream, unknown
 GAP_UNANNOUNCED = 6  # written by the host: the board no longer has them and never said why
 GAP_WIPED = 7  # the log was erased
 
-# What the elements after `stream` (control) or `seq` (records) must be. Lower case: must be there,
-# upper case: may be nil or absent. u: 0 to 2^32-1, i: any int, s: str, b: bin, a: array, x: anything.
+# What the elements after `stream` (control) or `seq` (records) must be. Lower case: must be there;
+# upper case: may be nil or absent. u: 0 to 2^32-1, i: any int, s: str, b: bin, a: array, x: any.
 _SHAPES = {
     DATA: "uuixaAB",
     SINGLE: "ui",
     SCHEMA: "usuaA",
-    BLOB: "uXb",
+    BLOB: "sXb",
     BOOT: "uus",
     ANCHOR: "iiuu",
     RESULT: "uuX",
@@ -78,17 +83,17 @@ _SHAPES = {
     TIME: "uiu",
     NEED: "uA",
     POLL: "uu",
-    ERR: "uS",
+    ERR: "uSU",
 }
-_KINDS = {"i": int, "s": str, "b": bytes, "a": list}
+_KINDS: "dict[str, Any]" = {"u": int, "i": int, "s": str, "b": bytes, "a": list}
 
 Pdu = namedtuple("Pdu", ("type", "stream", "seq", "fields", "record", "mac"))
 
 
-def record(kind: int, *body) -> bytes:
+def record(kind: int, *body: object) -> bytes:
     """R of a PDU of type `kind`; for a record the first of `body` is its seq."""
     n = len(body) + 2
-    out = bytearray((0x90 | n, kind)) if n < 16 else bytearray((0xDC, n >> 8, n & 255, kind))
+    out = bytearray((0x90 | n, kind) if n < 16 else (0xDC, n >> 8, n & 255, kind))
     for x in body:
         put(out, x)
     return bytes(out)
@@ -96,13 +101,15 @@ def record(kind: int, *body) -> bytes:
 
 def splice(record: bytes, stream: int) -> bytes:
     """The PDU: `record` with its stream. 0: bound by HELLO, 1-127: alias, from 2^31: full id."""
-    if not (0 <= stream < 128 or 1 << 31 <= stream < 1 << 32):
+    out = bytearray(record[: 2 if record[0] < 0xA0 else 4])
+    rest = record[len(out) :]
+    put(out, stream)
+    if stream < 0 or (stream > 127 and out[-5] != 0xCE):
         raise LocalError("stream")
-    at = 2 if record[0] < 0xA0 else 4
-    return record[:at] + pack(stream) + record[at:]
+    return bytes(out + rest)
 
 
-def pdu(kind: int, stream: int, *body) -> bytes:
+def pdu(kind: int, stream: int, *body: object) -> bytes:
     return splice(record(kind, *body), stream)
 
 
@@ -110,41 +117,18 @@ def is_record(kind: int) -> bool:
     return 0 < kind < 16
 
 
-def _open(b):
-    """(type, stream, where R goes on after type, where the PDU goes on after stream)"""
-    try:
-        at = 2 if 0x91 < b[0] < 0xA0 else 4 if b[0] == 0xDC else 0
-        kind = b[at - 1]
-        stream = b[at]
-        if not at or kind > 127:
-            raise PacketError("not a PDU")
-        if stream < 128:
-            return kind, stream, at, at + 1
-        if stream == 0xCE and b[at + 1] > 127:
-            return kind, int.from_bytes(b[at + 1 : at + 5], "big"), at, at + 5
-    except IndexError:
-        pass
-    raise PacketError("stream")
-
-
-def head(e2e: bytes):
+def head(e2e: bytes) -> "tuple[int, int, int | None]":
     """(type, stream, seq), without looking at the rest; seq is None for a control message."""
-    kind, stream, _, pos = _open(e2e)
+    kind, stream, _, at = _open(e2e)
     if not is_record(kind):
         return kind, stream, None
-    try:
-        c = e2e[pos]
-    except IndexError:
+    seq = get(e2e, at, 0)[0]
+    if not _fits(seq, "u") or not seq:
         raise PacketError("seq")
-    if c > 127:
-        size = (1, 2, 4)[c - 0xCC] if 0xCC <= c < 0xCF else 0
-        c = int.from_bytes(e2e[pos + 1 : pos + 1 + size], "big")
-    if not c:
-        raise PacketError("seq")
-    return kind, stream, c
+    return kind, stream, seq
 
 
-def parse(e2e: bytes, mac_bytes: int = 0, unpack=unpack) -> Pdu:
+def parse(e2e: bytes, mac_bytes: int = 0, unpack: "Any" = unpack) -> Pdu:
     """Opens a PDU followed by `mac_bytes` of MAC, which is cut off and not checked here.
 
     Pdu.seq is the element after stream (None if there is none); Pdu.fields is the whole array.
@@ -154,36 +138,52 @@ def parse(e2e: bytes, mac_bytes: int = 0, unpack=unpack) -> Pdu:
     """
     end = len(e2e) - mac_bytes
     b = e2e[:end]
-    kind, stream, at, pos = _open(b)
+    kind, stream, at, after = _open(b)
     fields = unpack(b)
     seq = fields[2] if len(fields) > 2 else None
     if not is_record(kind):
         check(fields)
-    elif not _is("u", seq) or not seq:
+    elif not _fits(seq, "u") or not seq:
         raise PacketError("seq")
-    return Pdu(kind, stream, seq, fields, b[:at] + b[pos:], e2e[end:])
+    return Pdu(kind, stream, seq, fields, b[:at] + b[after:], e2e[end:])
 
 
-def check(fields: list) -> None:
+def check(fields: "list[Any]") -> None:
     """ContentError unless the elements of a known type are what the specification says.
 
     Missing trailing elements are appended as None; extra ones and unknown types are let through.
     """
-    shape = _SHAPES.get(fields[0], "")
-    start = 3 if is_record(fields[0]) else 2
-    missing = start + len(shape) - len(fields)
-    if missing > 0:
-        fields.extend([None] * missing)
-    for i, letter in enumerate(shape):
-        x = fields[start + i]
-        kind = letter.lower()
-        if not _is(kind, x) and (kind == letter or x is not None):
-            raise ContentError("element %d" % (start + i))
+    at = 3 if is_record(fields[0]) else 2
+    for letter in _SHAPES.get(fields[0], ""):
+        if at == len(fields):
+            fields.append(None)
+        if not _fits(fields[at], letter):
+            raise ContentError("element %d" % at)
+        at += 1
 
 
-def _is(kind, x):
-    if kind == "x":
+def _fits(x: "Any", letter: str) -> bool:
+    if x is None and letter < "a":
         return True
-    if kind == "u":
-        return _is("i", x) and 0 <= x < 1 << 32
-    return isinstance(x, _KINDS[kind]) and not isinstance(x, bool)
+    letter = letter.lower()
+    if letter == "x":
+        return True
+    # Not isinstance: True is an int on CPython, and no number here may be a bool.
+    return type(x) is _KINDS[letter] and (letter != "u" or 0 <= x < 1 << 32)
+
+
+def _open(b: bytes) -> "tuple[int, int, int, int]":
+    """(type, stream, where R goes on after type, where the PDU goes on after stream)"""
+    at = 0
+    if len(b) > 2:
+        at = 2 if 0x91 < b[0] < 0xA0 else 4 if b[0] == 0xDC and len(b) > 4 else 0
+    if not at or b[at - 1] > 127:
+        raise PacketError("header")
+    stream = b[at]
+    end = at + 1
+    if stream > 127:
+        end = at + 5
+        if stream != 0xCE or len(b) < end or b[at + 1] < 128:
+            raise PacketError("stream")
+        stream = int.from_bytes(b[at + 1 : end], "big")
+    return b[at - 1], stream, at, end

@@ -4,157 +4,144 @@ Owns sizes and nesting: every length is checked against the limits and against t
 really there before anything is allocated for it. Knows nothing of messages.
 """
 
-import struct
+from struct import pack as _pack
+from struct import unpack as _unpack
 
 from .errors import LimitError, LocalError, PacketError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from .ports import Any
 
 MAX_DEPTH = 4  # PDU > columns > list column > [run]; nothing in the protocol is deeper
 MAX_ITEMS = 1024  # elements of one array: the most rows a batch may have
 
+# Bytes that follow the codes c0 to df as length or number; 9 marks what the wire does not use.
+_SIZES = b"\0\x09\0\0\1\2\4\x09\x09\x09\4\x08\1\2\4\x08\1\2\4\x08\x09\x09\x09\x09\x09\1\2\4\2\4\2\4"
 
-def pack(obj) -> bytes:
-    """The shortest encoding of `obj`; floats take 9 bytes. LocalError where there is none."""
+
+def pack(x: object) -> bytes:
+    """The shortest encoding of `x`; a float takes 9 bytes. LocalError where there is none."""
     out = bytearray()
-    put(out, obj)
+    put(out, x)
     return bytes(out)
 
 
-def put(out, x):
-    """Appends the encoding of `x` to the bytearray `out`."""
+def put(out: bytearray, x: object) -> None:
+    """Appends the encoding of `x` to `out`."""
     if x is None:
         out.append(0xC0)
     elif isinstance(x, bool):  # before int: True is an int on CPython and is not on MicroPython
         out.append(0xC3 if x else 0xC2)
     elif isinstance(x, int):
-        _put_int(out, x)
+        if -33 < x < 128:
+            out.append(x & 0xFF)
+        else:
+            _number(out, 0xCC if x >= 0 else 0xD0, x if x >= 0 else ~x << 1, x)
     elif isinstance(x, (list, tuple)):
-        _put_head(out, len(x), 0x90, 16, 0)
+        _head(out, len(x), 0x90, 15, 0xDB)
         for item in x:
             put(out, item)
-    elif isinstance(x, str):
-        x = x.encode()
-        _put_head(out, len(x), 0xA0, 32, 0xD9)
-        out += x
-    elif isinstance(x, (bytes, bytearray)):
-        _put_head(out, len(x), 0, 0, 0xC4)
-        out += x
     elif isinstance(x, float):
-        out.append(0xCB)
-        out += struct.pack(">d", x)
+        out += b"\xcb" + _pack(">d", x)
     else:
-        raise LocalError("cannot pack this type")
+        if isinstance(x, str):
+            x = x.encode()
+            _head(out, len(x), 0xA0, 31, 0xD9)
+        elif isinstance(x, (bytes, bytearray)):
+            _head(out, len(x), 0xC4, -1, 0xC4)
+        else:
+            raise LocalError("type")
+        out += x
 
 
-def _put_int(out, x):
-    if -33 < x < 128:
-        out.append(x & 0xFF)
-        return
-    code, n = (0xCC, x) if x >= 0 else (0xD0, ~x << 1)
+def _head(out: bytearray, n: int, fix: int, most: int, code: int) -> None:
+    if n <= most:
+        out.append(fix | n)
+    else:
+        _number(out, code, n if code != 0xDB else n | 256, n)
+
+
+def _number(out: bytearray, code: int, magnitude: int, x: int) -> None:
+    """`x` in as many bytes (1, 2, 4, 8) as its magnitude needs; the code grows by one with each."""
     size = 1
-    while n >> 8 * size:
-        size <<= 1
+    while magnitude >> 8 * size:
+        size *= 2
         code += 1
     if size > 8:
-        raise LocalError("int beyond 64 bits")
+        raise LocalError("int")
     out.append(code)
     out += (x & (1 << 8 * size) - 1).to_bytes(size, "big")
 
 
-def _put_head(out, n, fix, fix_below, code8):
-    if n < fix_below:
-        out.append(fix | n)
-    elif n < 256 and code8:
-        out.append(code8)
-        out.append(n)
-    elif n < 65536:
-        out.append(code8 + 1 if code8 else 0xDC)
-        out += n.to_bytes(2, "big")
-    else:
-        raise LocalError("longer than 65,535")
+def unpack(b: bytes, depth: int = MAX_DEPTH) -> "Any":
+    """The one object `b` holds, nested `depth` deep at most.
 
-
-def unpack(buf: bytes, depth: int = MAX_DEPTH, items: int = MAX_ITEMS):
-    """The one object `buf` holds. PacketError if it is not exactly one, LimitError beyond limits."""
-    obj, end = _get(buf, 0, depth, items)
-    if end != len(buf):
+    PacketError if it is not exactly one object, LimitError if it is beyond the limits.
+    """
+    x, end = get(b, 0, depth)
+    if end != len(b):
         raise PacketError("trailing bytes")
-    return obj
+    return x
 
 
-def scan(buf: bytes, pos: int = 0) -> int:
-    """Where the object that starts at `pos` ends; raises as `unpack` does."""
-    return _get(buf, pos, MAX_DEPTH, MAX_ITEMS)[1]
+def scan(b: bytes, at: int = 0) -> int:
+    """Where the object that starts at `at` ends; raises as `unpack` does."""
+    return get(b, at, MAX_DEPTH)[1]
 
 
-def _get(b, p, depth, items):
-    if p >= len(b):
-        raise PacketError("truncated")
-    c = b[p]
-    p += 1
+def get(b: bytes, at: int, depth: int) -> "tuple[Any, int]":
+    """(the object that starts at `at`, where it ends)"""
+    c = b[at] if at < len(b) else 0xC1
+    at += 1
     if c < 0x80:
-        return c, p
+        return c, at
     if c >= 0xE0:
-        return c - 256, p
-    if c < 0x90:
-        return _get_array(b, p, c & 15, depth, items, True)
-    if c < 0xA0:
-        return _get_array(b, p, c & 15, depth, items, False)
-    if c < 0xC0:
-        return _get_text(b, p, p + (c & 31))
-    if c < 0xC4:
-        if c == 0xC1:
-            raise PacketError("byte c1")
-        return (None, 0, False, True)[c & 3], p
-    if c < 0xC7:
-        n, p = _get_uint(b, p, 1 << (c - 0xC4))
-        return _cut(b, p, p + n), p + n
-    if c < 0xCA or 0xD4 <= c < 0xD9:
-        raise LimitError("ext type")
-    if c < 0xCC:
-        end = p + (4 if c == 0xCA else 8)
-        return struct.unpack(">f" if c == 0xCA else ">d", _cut(b, p, end))[0], end
-    if c < 0xD4:
-        size = 1 << (c & 3)
-        n, p = _get_uint(b, p, size)
-        if c >= 0xD0 and n >> (8 * size - 1):
-            n -= 1 << 8 * size
-        return n, p
-    if c < 0xDC:
-        n, p = _get_uint(b, p, 1 << (c - 0xD9))
-        return _get_text(b, p, p + n)
-    n, p = _get_uint(b, p, 4 if c & 1 else 2)
-    return _get_array(b, p, n, depth, items, c >= 0xDE)
-
-
-def _cut(b, p, end):
+        return c - 256, at
+    n = c & (31 if c >= 0xA0 else 15)
+    if c >= 0xC0:
+        size = _SIZES[n]
+        if size > 8:
+            if c == 0xC1:
+                raise PacketError("truncated")
+            raise LimitError("ext")
+        start = at
+        at += size
+        n = int.from_bytes(b[start:at], "big")
+        if at > len(b):
+            raise PacketError("truncated")
+        if c < 0xC4:
+            return (None, 0, False, True)[c & 3], at
+        if 0xCC <= c < 0xD4:
+            return (n - (1 << 8 * size) if c >= 0xD0 and n >> 8 * size - 1 else n), at
+        if c == 0xCA or c == 0xCB:
+            return _unpack(">f" if c == 0xCA else ">d", b[start:at])[0], at
+    if c < 0xA0 or c >= 0xDC:
+        return _get_items(b, at, n, depth, c < 0x90 or c >= 0xDE)
+    end = at + n
     if end > len(b):
         raise PacketError("truncated")
-    return b[p:end]
-
-
-def _get_uint(b, p, size):
-    return int.from_bytes(_cut(b, p, p + size), "big"), p + size
-
-
-def _get_text(b, p, end):
+    if 0xC4 <= c < 0xC7:
+        return b[at:end], end
     try:
-        return str(_cut(b, p, end), "utf-8"), end
+        return str(b[at:end], "utf-8"), end
     except ValueError:
-        raise PacketError("not UTF-8")
+        raise PacketError("text")
 
 
-def _get_array(b, p, n, depth, items, is_map):
-    if depth == 0 or n > items:
-        raise LimitError("too deep" if depth == 0 else "array too long")
-    if n > len(b) - p:
+def _get_items(b: bytes, at: int, n: int, depth: int, is_map: bool) -> "tuple[Any, int]":
+    if not depth or n > MAX_ITEMS:
+        raise LimitError("array")
+    if n > len(b) - at:
         raise PacketError("truncated")
-    out = {} if is_map else []
+    out: Any = {} if is_map else []
     for _ in range(n):
-        item, p = _get(b, p, depth - 1, items)
         if is_map:
-            if not isinstance(item, str):
-                raise LimitError("map key not str")
-            out[item], p = _get(b, p, depth - 1, items)
+            key, at = get(b, at, depth - 1)
+            if not isinstance(key, str):
+                raise LimitError("key")
+            out[key], at = get(b, at, depth - 1)
         else:
-            out.append(item)
-    return out, p
+            x, at = get(b, at, depth - 1)
+            out.append(x)
+    return out, at

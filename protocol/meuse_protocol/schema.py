@@ -1,9 +1,15 @@
-"""What the columns of a batch mean: the SCHEMA record's body, and the hash HELLO names it by."""
+"""What the columns of a batch mean: the SCHEMA record's body, and the hash HELLO names it by.
+
+Refuses to know how a body is read again: that is schema_decode, which a board need not import.
+"""
 
 from hashlib import sha256
 
-from .errors import ContentError
 from .msgpack import pack
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from .ports import Any
 
 COUNTER = 1  # a total that only rises; a fall means it was reset
 STATE = 2  # a state or a code: never averaged
@@ -19,13 +25,15 @@ class Schema:
     Units are SenML's (RFC 8428); flags are COUNTER and STATE.
     """
 
-    def __init__(self, sid: int, name: str, tick_ms: int, channels):
+    def __init__(
+        self, sid: int, name: str, tick_ms: int, channels: "list[tuple[str, str, int, int]]"
+    ):
         self.sid = sid
         self.name = name
         self.tick_ms = tick_ms
         self.channels = channels
 
-    def to_body(self) -> list:
+    def to_body(self) -> "list[Any]":
         """The elements of the SCHEMA record after seq; flags 0 are left out."""
         rows = [list(c) if c[3] else list(c[:3]) for c in self.channels]
         return [self.sid, self.name, self.tick_ms, rows]
@@ -33,37 +41,3 @@ class Schema:
     def hash4(self) -> bytes:
         """First 4 bytes of SHA-256 of msgpack [name, tick_ms, channels]; two equal schemas agree."""
         return sha256(pack(self.to_body()[1:])).digest()[:4]
-
-
-def from_body(body: list) -> Schema:
-    """The Schema a SCHEMA record holds: `body` is what follows seq. ContentError if it makes none."""
-    sid, name, tick_ms, rows = (body + [None] * 4)[:4]
-    _must(_within(sid, 1, MAX_SID), "sid")
-    _must(_text(name, 32), "schema name")
-    _must(_within(tick_ms, 1, 3600000), "tick_ms")
-    _must(isinstance(rows, list) and 0 < len(rows) <= MAX_CHANNELS, "channels")
-    channels = []
-    for row in rows:
-        _must(isinstance(row, list), "channel")
-        channel, unit, exp10, flags = (row + [None] * 4)[:4]
-        _must(_text(channel, 32), "channel name")
-        _must(isinstance(unit, str) and len(unit) <= 16, "unit")
-        _must(_within(exp10, -18, 18), "exp10")
-        _must(flags is None or _within(flags, 0, 255), "flags")
-        channels.append((channel, unit, exp10, flags or 0))
-    return Schema(sid, name, tick_ms, channels)
-
-
-def _must(right, what):
-    if not right:
-        raise ContentError(what)
-
-
-def _within(x, low, high):
-    return isinstance(x, int) and not isinstance(x, bool) and low <= x <= high
-
-
-def _text(x, longest):
-    if not isinstance(x, str) or not 0 < len(x) <= longest:
-        return False
-    return not x.lower().strip("abcdefghijklmnopqrstuvwxyz0123456789_-")
