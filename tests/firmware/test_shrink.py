@@ -1,0 +1,49 @@
+"""What is made small must still be the same program."""
+
+import sys
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "firmware"))
+from shrink import shrink
+
+
+def test_constants_stand_where_they_are_used_also_in_other_modules() -> None:
+    small = shrink(
+        {
+            "p.a": 'ONE = 1\nTWO = ONE + 1\nRED, BLUE = range(2)\nNAME = "x"\nprint(TWO, BLUE)\n',
+            "p.b": "from .a import NAME, TWO, go\nfrom . import a\nprint(NAME, -TWO, a.BLUE)\n",
+            "p.__init__": "",
+        }
+    )
+    assert small["p.a"].split("\n") == ["pass", "pass", "pass", "pass", "print(2, 1)", ""]
+    assert small["p.b"].split("\n")[0] == "from .a import go"
+    assert small["p.b"].split("\n")[2] == "print('x', -2, 1)"
+
+
+def test_private_names_stay_the_same_name_everywhere() -> None:
+    small = shrink({"a": "class _Big:\n    _seen = 1\n", "b": "import a\nprint(a._Big()._seen)\n"})
+    space: dict[str, object] = {}
+    exec(small["a"], space)
+    (name,) = (n for n in space if not n.startswith("__"))
+    assert len(name) == 2
+    assert f"a.{name}()._" in small["b"]
+    assert "_seen" not in small["b"]
+
+
+def test_lines_do_not_move() -> None:
+    text = "LIMIT = (\n    1\n    + 2\n)\n\n\ndef f(value):\n    raise ValueError(value)\n"
+    small = shrink({"a": text})["a"]
+    assert small.split("\n")[7] == text.split("\n")[7].replace("value", "a")
+
+
+def test_what_others_use_by_name_keeps_it() -> None:
+    text = "LIMIT = 3\n\n\ndef f(value, wide=0):\n    return value\n\n\nf(value=1)\n"
+    small = shrink({"a": text}, kept=frozenset(["LIMIT"]))["a"]
+    assert small == text
+
+
+def test_a_board_has_no_f_strings() -> None:
+    with pytest.raises(SystemExit, match="a:1"):
+        shrink({"a": "print(f'{1}')\n"})
