@@ -1,11 +1,6 @@
 """What is made small must still be the same program."""
 
-import sys
-from pathlib import Path
-
 import pytest
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "firmware"))
 from shrink import shrink
 
 

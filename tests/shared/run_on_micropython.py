@@ -7,7 +7,7 @@ import gc
 import sys
 
 here = __file__.rsplit("/", 1)[0]
-sys.path[:0] = [here, here + "/../../protocol"]
+sys.path[:0] = [here, here + "/../../protocol", here + "/../../firmware"]
 
 ran = 0
 for path in sys.argv[1:]:
