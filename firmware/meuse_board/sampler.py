@@ -102,7 +102,7 @@ class Sampler:
         if not isinstance(wait_ms, int):
             return FAILED
         channel.wait_ms = wait_ms
-        channel.ready_ms = now + wait_ms
+        channel.ready_ms = self._clock.now() + wait_ms  # after what start() itself took
         return None
 
     def _collect(self, group, now: int) -> None:

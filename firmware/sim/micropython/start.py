@@ -7,7 +7,6 @@ config.msgpack and secret.bin are copied from the deploy folder into the flash, 
 import os
 import sys
 
-import wires
 from flash import FileFlash, mount
 
 FILES = ("config.msgpack", "secret.bin")
@@ -22,15 +21,3 @@ def deploy(folder):
                 data = source.read()
             with open("/flash/" + name, "wb") as f:
                 f.write(data)
-
-
-def start():
-    folder, path, blocks = sys.argv[1], sys.argv[2], int(sys.argv[3])
-    mount(FileFlash(path, blocks), "/flash")
-    deploy(folder)
-    import main
-
-    main
-
-
-start()

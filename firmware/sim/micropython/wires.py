@@ -21,7 +21,7 @@ _poll = select.poll()
 _poll.register(pollable, select.POLLIN)
 _edges = []
 handling = False  # inside an interrupt handler
-handlers = {}  # pin number -> function without arguments
+handlers = {}  # pin number -> (Pin, handler)
 on_stop = None  # called once when the world asks the board to end
 stopped = False
 
@@ -58,9 +58,10 @@ def _interrupts():
     handling = True
     try:
         while _edges:
-            for pin in _edges.pop(0):
-                if pin in handlers:
-                    handlers[pin]()
+            for number in _edges.pop(0):
+                armed = handlers.get(number)
+                if armed:
+                    armed[1](armed[0])
             _send(TAKEN, b"")
         if stopped and on_stop:
             call_now, on_stop = on_stop, None

@@ -8,7 +8,6 @@ import asyncio
 import os
 import socket
 import struct
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -38,9 +37,7 @@ class Image:
 class Board:
     """`hardware` carries out bus operations; `unique_id` is what the chip says of itself."""
 
-    def __init__(
-        self, folder: Path, image: Image, unique_id: bytes, cable: Cable, lock_fd: int
-    ) -> None:
+    def __init__(self, folder: Path, image: Image, unique_id: bytes, cable: Cable, lock_fd: int) -> None:
         self.folder = folder
         self.starts = self.resets = self.watchdog_bites = self.crashes = 0
         self.network = True
@@ -162,9 +159,7 @@ class Board:
             self._wires = None
             await self._cable.board_off()
 
-    async def _spawn(
-        self, wires: socket.socket, uart: socket.socket
-    ) -> asyncio.subprocess.Process:
+    async def _spawn(self, wires: socket.socket, uart: socket.socket) -> asyncio.subprocess.Process:
         log = self.folder / "board.log"
         if log.exists() and log.stat().st_size > LOG_BYTES:
             log.replace(self.folder / "board.log.1")

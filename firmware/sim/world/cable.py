@@ -117,9 +117,7 @@ class Cable:
                 return os.read(self._master, CHUNK_BYTES)
         return b""
 
-    async def _ready(
-        self, watch: Callable[[int, Callable[[], None]], None], forget: Callable[[int], bool]
-    ) -> None:
+    async def _ready(self, watch: Callable[[int, Callable[[], None]], None], forget: Callable[[int], bool]) -> None:
         """Waits until the terminal can be read or written, or the plug may have been pulled."""
         master, ready = self._master, asyncio.Event()
         if master is None:

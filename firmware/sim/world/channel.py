@@ -19,9 +19,7 @@ class Truth:
 class Channel:
     """`column` of `trace` is the quantity; `decimals` is how the board states it."""
 
-    def __init__(
-        self, name: str, column: str, decimals: int, trace: Trace, clock: WorldClock, served: Served
-    ) -> None:
+    def __init__(self, name: str, column: str, decimals: int, trace: Trace, clock: WorldClock, served: Served) -> None:
         self.name = name
         self.decimals = decimals
         self.clock = clock
@@ -34,11 +32,7 @@ class Channel:
         row = self._trace.row(self.clock.scenario_s())
         return Truth(self._values[row], self._trace.first_s + self._trace.times_s[row])
 
-    def serve(
-        self, raw: int, value: Fraction | None, truth: Truth, quality: int | None = None
-    ) -> None:
+    def serve(self, raw: int, value: Fraction | None, truth: Truth, quality: int | None = None) -> None:
         """Notes that the board was just told `raw`, which by the datasheet is `value`."""
         number = None if value is None else stated(value, self.decimals)
-        self._served.log(
-            self.clock.real_s(), self.name, raw, number, truth.trace_time, quality
-        )
+        self._served.log(self.clock.real_s(), self.name, raw, number, truth.trace_time, quality)

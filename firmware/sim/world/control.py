@@ -1,7 +1,10 @@
 """Hands that reach into the world while it plays: one JSON object a line over `<dir>/control`, one answer a line.
 
-    {"do": "unplug"} {"do": "replug"} {"do": "noise", "bytes": 64, "to": "host", "seed": 1} {"do": "network", "on": false}
-    {"do": "kill"} {"do": "off"} {"do": "on"} {"do": "fault", "name": "flue-open", "on": true} {"do": "status"} {"do": "stop"}
+    {"do": "unplug"} {"do": "replug"}   the serial cable      {"do": "network", "on": false}   Wi-Fi
+    {"do": "kill"}   power cut          {"do": "off"} {"do": "on"}   the supply of board and sensors
+    {"do": "noise", "bytes": 64, "to": "host", "seed": 1}     random bytes on the serial line, "to": also "board"
+    {"do": "fault", "name": "flue-open", "on": true}          null: as the scenario's time window says
+    {"do": "status"} {"do": "stop"}
 
 An answer has "ok"; with false also "error".
 """

@@ -38,9 +38,7 @@ class Faults:
             self._by_hand[name] = on
 
     def active(self, target: str, kind: str) -> bool:
-        return any(
-            f.target == target and f.kind == kind and self._on(f) for f in self._faults
-        )
+        return any(f.target == target and f.kind == kind and self._on(f) for f in self._faults)
 
     def active_names(self) -> list[str]:
         return [f.name for f in self._faults if self._on(f)]

@@ -26,9 +26,7 @@ from .wires import BusError
 class Parts:
     """Makes models from what a scenario says of them."""
 
-    def __init__(
-        self, scenario: Scenario, clock: WorldClock, served: Served, faults: Faults
-    ) -> None:
+    def __init__(self, scenario: Scenario, clock: WorldClock, served: Served, faults: Faults) -> None:
         self._trace = scenario.trace
         self._clock = clock
         self._served = served
@@ -39,9 +37,7 @@ class Parts:
 
     def channel(self, spec: ChannelSpec | None) -> Channel:
         assert spec is not None, "the scenario gives each of these parts a channel"
-        return Channel(
-            spec.name, spec.column, spec.decimals, self._trace, self._clock, self._served
-        )
+        return Channel(spec.name, spec.column, spec.decimals, self._trace, self._clock, self._served)
 
     def ds18b20(self, spec: DeviceSpec) -> Ds18b20:
         return Ds18b20(spec.rom, self.channel(spec.channel), self.fault(spec.name))
@@ -67,17 +63,13 @@ class Parts:
         assert spec.channel is not None, "the scenario gives a meter its channel"
         names = (spec.channel.name, spec.channel.decimals)
         meter = Meter(*names, spec.per_pulse, spec.index, spec.rates)
-        return PulseContact(
-            spec.pins[0], meter, self._clock, self._served, self.fault(spec.name)
-        )
+        return PulseContact(spec.pins[0], meter, self._clock, self._served, self.fault(spec.name))
 
 
 class Hardware:
     """`fire(pins)` delivers interrupts to the board."""
 
-    def __init__(
-        self, devices: tuple[DeviceSpec, ...], parts: Parts, fire: Callable[[list[int]], None]
-    ) -> None:
+    def __init__(self, devices: tuple[DeviceSpec, ...], parts: Parts, fire: Callable[[list[int]], None]) -> None:
         self.pins = Pins(fire)
         self.meters: dict[str, PulseContact] = {}
         self._forgetful: list[Ds18b20 | Ads1115] = []
@@ -129,7 +121,7 @@ class Hardware:
         return b""
 
     def _i2c_write(self, p: bytes) -> bytes:
-        return bytes((self._bus(p[0]).write(p[1], p[3:]),))
+        return bytes((self._bus(p[0]).write(p[1], p[2:]),))
 
     def _i2c_read(self, p: bytes) -> bytes:
         return self._bus(p[0]).read(p[1], p[2])

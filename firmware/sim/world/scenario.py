@@ -162,9 +162,7 @@ def _ads1115(t: Table, name: str, trace: Trace) -> DeviceSpec:
     if len({loop.ain for loop in loops}) != len(loops):
         raise t.error("two inputs have the same `ain`")
     address = t.integer("address", 0x48, 0x4B)
-    return DeviceSpec(
-        name, "ads1115", line=t.integer("i2c", 0, 9), address=address, loops=tuple(loops)
-    )
+    return DeviceSpec(name, "ads1115", line=t.integer("i2c", 0, 9), address=address, loops=tuple(loops))
 
 
 def _switch(t: Table, name: str, trace: Trace) -> DeviceSpec:

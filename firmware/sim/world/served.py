@@ -11,7 +11,7 @@ from pathlib import Path
 
 def stated(value: Fraction, decimals: int) -> int | float:
     """The value rounded half away from zero to `decimals`, as the number that reads back as that decimal."""
-    scale = 10**decimals
+    scale: int = 10**decimals
     numerator, denominator = abs(value).numerator * scale, value.denominator
     rounded = (numerator * 2 + denominator) // (denominator * 2)
     if value < 0:

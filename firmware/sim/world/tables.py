@@ -64,10 +64,7 @@ class Table:
         value = self._take(key, None)
         if not isinstance(value, list) or not value:
             raise self.error(f"`{key}` is a list of whole numbers, not {value!r}")
-        return [
-            Table({key: v}, f"{self.where}, {key}[{i}]").integer(key, low, high)
-            for i, v in enumerate(value)
-        ]
+        return [Table({key: v}, f"{self.where}, {key}[{i}]").integer(key, low, high) for i, v in enumerate(value)]
 
     def tables(self, key: str) -> list["Table"]:
         """An array of tables; none when the key is missing."""

@@ -22,9 +22,7 @@ class Trace:
         first = int(rows[0][0])
         self.first_s = first
         self.times_s = [int(row[0]) - first for row in rows]
-        self.columns = {
-            name: [Fraction(row[i]) for row in rows] for i, name in enumerate(names, start=1)
-        }
+        self.columns = {name: [Fraction(row[i]) for row in rows] for i, name in enumerate(names, start=1)}
         step = self.times_s[-1] // max(len(rows) - 1, 1)
         self.length_s = self.times_s[-1] + max(step, 1)
 

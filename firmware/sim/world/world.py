@@ -11,6 +11,7 @@ import json
 import os
 import signal
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -103,7 +104,7 @@ class World:
 
     def _handle(self, command: dict[str, object]) -> dict[str, object]:
         what = command.get("do")
-        known = {
+        known: dict[str, Callable[[], None]] = {
             "unplug": self._cable.unplug,
             "replug": self._cable.plug_in,
             "kill": self._board.reset,

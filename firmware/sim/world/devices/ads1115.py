@@ -17,7 +17,7 @@ OS, CONTINUOUS_OFF = 0x8000, 0x0100
 RESET_CONFIG = 0x8583
 FULL_SCALE_UV = (6_144_000, 4_096_000, 2_048_000, 1_024_000, 512_000, 256_000, 256_000, 256_000)
 SAMPLES_PER_S = (8, 16, 32, 64, 128, 250, 475, 860)
-QUALITY_OPEN = 3
+QUALITY_OPEN, QUALITY_RANGE = 3, 4
 BROKEN_UA = 2000  # what a transmitter gives under the fault "low"; below 3.8 mA no value is valid (NAMUR NE 43)
 
 
@@ -44,9 +44,12 @@ class Loop:
         current_ua = Fraction(code * full_scale_uv, 32768 * self.shunt_ohm)
         return self.at_4ma + (current_ua - 4000) * (self.at_20ma - self.at_4ma) / 16000
 
-    @property
-    def broken(self) -> bool:
-        return self.fault("open") or self.fault("low")
+    def quality(self, code: int, full_scale_uv: int) -> int | None:
+        """What is wrong with a conversion result: NE 43 takes 3.8 to 20.5 mA for measurements."""
+        current_ua = Fraction(code * full_scale_uv, 32768 * self.shunt_ohm)
+        if current_ua < 3800:
+            return QUALITY_OPEN
+        return QUALITY_RANGE if current_ua > 20500 or code == 0x7FFF else None
 
 
 def quantised(microvolts: Fraction, full_scale_uv: int) -> int:
@@ -57,9 +60,7 @@ def quantised(microvolts: Fraction, full_scale_uv: int) -> int:
 class Ads1115:
     """`fault(kind)` is asked for "missing" and "stuck"; `loops` maps AIN0..3 to what hangs there."""
 
-    def __init__(
-        self, address: int, loops: dict[int, Loop], clock: WorldClock, fault: Callable[[str], bool]
-    ) -> None:
+    def __init__(self, address: int, loops: dict[int, Loop], clock: WorldClock, fault: Callable[[str], bool]) -> None:
         self.address = address
         self._clock = clock
         self._loops = loops
@@ -119,7 +120,6 @@ class Ads1115:
 
     @staticmethod
     def _note(loop: Loop, truth: Truth, code: int, full_scale_uv: int) -> None:
-        if loop.broken:
-            loop.channel.serve(code, None, truth, QUALITY_OPEN)
-        else:
-            loop.channel.serve(code, loop.scaled(code, full_scale_uv), truth)
+        quality = loop.quality(code, full_scale_uv)
+        value = None if quality else loop.scaled(code, full_scale_uv)
+        loop.channel.serve(code, value, truth, quality)

@@ -18,7 +18,8 @@ QUALITY_BUS, QUALITY_NOT_READY = 2, 5
 
 
 class Ds18b20(OneWireDevice):
-    """`fault(kind)` is asked for "missing", "stuck", "checksum" and "power-on" (a dip of the supply in each conversion)."""
+    """`fault(kind)` is asked for "missing", "stuck", "checksum" and "power-on": a dip of the supply in each
+    conversion."""
 
     def __init__(self, rom: bytes, channel: Channel, fault: Callable[[str], bool]) -> None:
         super().__init__(rom)
@@ -87,7 +88,7 @@ class Ds18b20(OneWireDevice):
     @staticmethod
     def quantised(celsius: Fraction, unused_bits: int = 0) -> int:
         """The register for a temperature: 1/16 degree, nearest step, unused low bits 0, limits of the part."""
-        step = 2**unused_bits
+        step: int = 2**unused_bits
         raw = round(celsius * 16 / step) * step
         return max(min(raw, 125 * 16), -55 * 16)
 

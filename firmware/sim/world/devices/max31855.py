@@ -18,9 +18,7 @@ QUALITY_MISSING, QUALITY_BUS, QUALITY_OPEN = 1, 2, 3
 class Max31855:
     """`fault(kind)` is asked for "open", "short-gnd", "short-vcc", "missing" (reads ones) and "stuck" (zeros)."""
 
-    def __init__(
-        self, cs: int, channel: Channel, junction: Fraction, fault: Callable[[str], bool]
-    ) -> None:
+    def __init__(self, cs: int, channel: Channel, junction: Fraction, fault: Callable[[str], bool]) -> None:
         self.cs = cs
         self._channel = channel
         self._junction = junction

@@ -48,9 +48,7 @@ class Meter:
 class PulseContact:
     """`fault("bounce")` makes each closing and opening bounce, `fault("stuck")` keeps it open."""
 
-    def __init__(
-        self, pin: int, meter: Meter, clock: WorldClock, served: Served, fault: Callable[[str], bool]
-    ) -> None:
+    def __init__(self, pin: int, meter: Meter, clock: WorldClock, served: Served, fault: Callable[[str], bool]) -> None:
         self.pin = pin
         self.meter = meter
         self.counted = 0  # pulses that this board's counter must hold, with those of before its start
@@ -61,7 +59,7 @@ class PulseContact:
 
     def attach(self, pins: Pins) -> None:
         pins.drive(self.pin, [OPEN])
-        pins.observers[self.pin] = self._told
+        pins.observers[self.pin] = lambda: self._told() if pins.armed(self.pin) else None
 
     def board_started(self, counted: int) -> None:
         """The board's counter goes on from what its flash kept."""

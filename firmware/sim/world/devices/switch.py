@@ -13,9 +13,7 @@ from ..channel import Channel
 class Switch:
     """`fault("stuck")` keeps every contact open."""
 
-    def __init__(
-        self, pins: list[int], channel: Channel, closed_low: bool, fault: Callable[[str], bool]
-    ) -> None:
+    def __init__(self, pins: list[int], channel: Channel, closed_low: bool, fault: Callable[[str], bool]) -> None:
         self.pins = pins
         self._channel = channel
         self._closed_low = closed_low

@@ -1,0 +1,90 @@
+"""The command line of a virtual board: arguments in, one world played, exit status out (0 done, 1 failed, 2 usage)."""
+
+import argparse
+import asyncio
+import os
+import shutil
+import sys
+from fractions import Fraction
+from pathlib import Path
+
+from . import deploy, scenario
+from .board import Image
+from .world import InUse, Setting, World, lock
+
+FIRMWARE = Path(__file__).resolve().parents[2]
+FLASH_BLOCKS = 256  # 1 MB, what a 4 MB ESP32 or a Pico leaves for files, in blocks of 4096 bytes
+EXAMPLE = """example:
+  python firmware/sim/virtual_board.py --scenario firmware/sim/scenarios/stove.toml \\
+      --dir data/boards/stove --device stove-1
+
+The board's serial port is then data/boards/stove/tty; what it was told by its sensors is in served.jsonl.
+"""
+
+
+class Problem(Exception):
+    """Something the person at the keyboard can put right."""
+
+
+def arguments() -> argparse.ArgumentParser:
+    p = argparse.ArgumentParser(
+        description="Plays the world around one virtual board and runs the real firmware in it (simulated).",
+        epilog=EXAMPLE,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    p.add_argument("--scenario", type=Path, required=True, help="TOML file, see firmware/sim/scenarios")
+    p.add_argument("--dir", type=Path, required=True, help="the board's folder: flash, serial port, logs")
+    p.add_argument("--device", required=True, help="device id, as provisioned on the host")
+    p.add_argument("--host", help="host:port for a product with a TCP link (127.0.0.1:7878)")
+    p.add_argument("--key", type=Path, help="the device's key; deployed at the first start only")
+    p.add_argument("--speed", type=Fraction, help="world's seconds per real second (the scenario's)")
+    p.add_argument("--heap", help="the board's heap, such as 96k (the scenario's)")
+    p.add_argument("--micropython", help="interpreter (MICROPYTHON, or the one beside this Python)")
+    p.add_argument("--path", help="MICROPYPATH of the compiled firmware (build/mpy, made when missing)")
+    p.add_argument("--module", default="start", help="first module to run; tests bring their own")
+    p.add_argument("arguments", nargs="*", help="arguments of a module of one's own")
+    return p
+
+
+def micropython(named: str | None) -> str:
+    """The interpreter: as named, from the environment, beside this Python, or on the path."""
+    beside = Path(sys.executable).with_name("micropython")
+    found = named or os.environ.get("MICROPYTHON") or (str(beside) if beside.exists() else None)
+    path = shutil.which(found or "micropython")
+    if path is None:
+        raise Problem(
+            f"no MicroPython interpreter ({found or 'micropython'}): run `make setup`, "
+            "or name one with MICROPYTHON=path"
+        )
+    return path
+
+
+def play(options: argparse.Namespace) -> int:
+    played = scenario.read(options.scenario)
+    interpreter = micropython(options.micropython)
+    folder = options.dir.resolve()
+    folder.mkdir(parents=True, exist_ok=True)
+    lock_fd = lock(folder)
+    if options.module == "start":
+        product = deploy.Product(played.product, options.device, options.host, options.key)
+        path = options.path or deploy.firmware(FIRMWARE)
+        deploy.files(product, folder, FIRMWARE)
+        words = (str(folder / "deploy"), str(folder / "flash.bin"), str(FLASH_BLOCKS))
+    else:
+        path, words = options.path, tuple(options.arguments)
+    image = Image(interpreter, options.heap or played.heap, path, options.module, words)
+    setting = Setting(folder, options.device, image, options.speed or played.speed)
+
+    async def run() -> int:
+        return await World(played, setting, lock_fd).run()
+
+    return asyncio.run(run())
+
+
+def main(words: list[str]) -> int:
+    options = arguments().parse_args(words)
+    try:
+        return 1 if play(options) else 0
+    except (scenario.ScenarioError, InUse, Problem, deploy.DeployError) as e:
+        print(f"virtual board {options.device}: {e}", file=sys.stderr)
+        return 1
