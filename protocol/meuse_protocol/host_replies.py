@@ -1,13 +1,14 @@
-"""What a host owes to the boards on one link: WELCOME, ACK, TIME, NEED, ERR, CMD, and when each must be gone.
+"""What a host owes to the boards on one link: WELCOME, TIME, ACK, NEED, ERR, CMD, and by when.
 
-Owns the coalescing of ACKs and the rates of everything a stranger can provoke. Decides nothing about what came in.
+Owns the coalescing of ACKs and the rates of what a stranger can provoke. Decides nothing about
+what came in.
 """
 
 from . import messages
 from .auth import DOWN, mac
 from .errors import LocalError
 from .host_stream import StreamState
-from .messages import record, splice
+from .messages import VERSION, record, splice
 from .rate import Rate
 
 TYPE_CHECKING = False
@@ -15,11 +16,13 @@ if TYPE_CHECKING:
     from .ports import Any
 
 FEATURES = 0
+ALIAS = 0  # what a stream is called after its HELLO; 1 to 127 are for links with several boards
 ACK_EVERY = 2  # records: half the ACKs for one more one-way delay at worst
 ACK_DELAY_MS = 250
 PAIRS_MAX = 16  # (gap, run) pairs in one ACK: as many holes as half a window can have
-STREAMS_MAX = 1024  # remembered on one link; the rest is found again through the directory
-COMMANDS_MAX = 32
+STREAMS_MAX = 1024  # remembered on one link; others are found again through the directory
+COMMANDS_MAX = 32  # waiting for one stream: as many as a board remembers
+NEEDS_MAX = 4
 SECOND_MS = 1000
 MTU_DEFAULT_BYTES = 1024
 
@@ -29,11 +32,10 @@ class Due:
 
     def __init__(self, state: StreamState) -> None:
         self.state = state
-        self.key = 0  # index in state.keys: the secret that the board uses
         self.mtu_bytes = MTU_DEFAULT_BYTES
         self.nonce: int | None = None  # of the HELLO answered last
         self.last = 0  # seq of the record that came here last
-        self.at_once: list[int] = []  # seqs to acknowledge the moment they are stored
+        self.at_once: set[int] = set()  # seqs to acknowledge the moment they are stored
         self.stored = 0  # records stored since the last ACK
         self.ack_ms: int | None = None  # when the ACK must be gone
         self.pings = Rate(1, SECOND_MS)
@@ -41,7 +43,7 @@ class Due:
         self.time: tuple[int, int, int] | None = None  # token, utc_ms and now_ms of a TIMEQ
         self.needs: list[tuple[int, list[int] | None]] = []
         self.errors: list[tuple[Any, ...]] = []  # code, text and perhaps seq
-        self.commands: list[bytes] = []
+        self.commands: list[tuple[Any, ...]] = []
 
     def at(self, now_ms: int) -> "int | None":
         """When something must go; None when nothing is owed."""
@@ -51,7 +53,7 @@ class Due:
 
 
 class Replies:
-    """The outgoing half of a host endpoint. `bound`: the stream that is called 0 on this link, if any."""
+    """The outgoing half of a host endpoint. `bound`: whose stream is called 0 here, if any."""
 
     def __init__(self, mac_bytes: int, window: int) -> None:
         self.window = window
@@ -84,12 +86,12 @@ class Replies:
         self.owe(due)
 
     def ack_stored(self, due: Due, seqs: list[int], now_ms: int) -> None:
-        """Records became durable: every second one, or a little later, or at once where the board waits for it."""
+        """Records became durable: at once where the board waits for it, else coalesced."""
         due.stored += len(seqs)
         urgent = due.stored >= min(ACK_EVERY, max(1, self.window // 2))
         if due.at_once:
             urgent = urgent or any([seq in due.at_once for seq in seqs])
-            due.at_once = [seq for seq in due.at_once if seq not in seqs]
+            due.at_once.difference_update(seqs)
         self.ack_at(due, now_ms if urgent else now_ms + ACK_DELAY_MS)
 
     def ack_all(self, now_ms: int) -> None:
@@ -97,18 +99,23 @@ class Replies:
         for stream in list(self.dues):
             self.ack_at(self.dues[stream], now_ms)
 
-    def need_hello(self, stream: int, now_ms: int) -> bool:
+    def need_hello(self, stream: int, now_ms: int) -> None:
         """"Who is there?", without a MAC; at most once a second on a link."""
-        if not self._need_rate.allow(now_ms):
-            return False
-        self._unsigned = [splice(record(messages.NEED, messages.NEED_HELLO), stream)]
-        return True
+        if self._need_rate.allow(now_ms):
+            self._unsigned = self._unsigned[-1:] + [
+                splice(record(messages.NEED, messages.NEED_HELLO), stream)
+            ]
 
-    def error(self, due: "Due | None", now_ms: int, code: int, text: str, seq: "int | None" = None) -> bool:
-        """ERR to a stream, or without a MAC to whoever is there; at most one a second on a link."""
+    def need(self, due: Due, what: int, items: "list[int] | None") -> None:
+        if (what, items) not in due.needs:
+            due.needs = due.needs[1 - NEEDS_MAX :] + [(what, items)]
+            self.owe(due)
+
+    def error(self, due: "Due | None", now_ms: int, code: int, text: str, seq: int = 0) -> bool:
+        """ERR to a stream, or without a MAC to whoever is there; -> False: no more this second."""
         if not self._error_rate.allow(now_ms):
             return False
-        body = (code, text) if seq is None else (code, text, seq)
+        body = (code, text, seq) if seq else (code, text)
         if due is None:
             self._unsigned = self._unsigned[-1:] + [splice(record(messages.ERR, *body), 0)]
         else:
@@ -119,7 +126,7 @@ class Replies:
     def command(self, due: Due, body: "tuple[Any, ...]") -> None:
         if len(due.commands) >= COMMANDS_MAX:
             raise LocalError("more than %d commands wait" % COMMANDS_MAX)
-        due.commands.append(record(messages.CMD, *body))
+        due.commands.append(body)
         self.owe(due)
 
     # -- what goes
@@ -152,8 +159,8 @@ class Replies:
     def _next(self, due: Due, now_ms: int) -> bytes:
         if due.welcome:
             due.welcome = False
-            cum = due.state.cum
-            return record(messages.WELCOME, messages.VERSION, FEATURES, 0, cum, self.window, due.nonce)
+            numbers = (VERSION, FEATURES, ALIAS, due.state.cum, self.window, due.nonce)
+            return record(messages.WELCOME, *numbers)
         if due.time:
             token, utc_ms, came_ms = due.time
             due.time = None
@@ -164,7 +171,7 @@ class Replies:
             return record(messages.NEED, *due.needs.pop(0))
         if due.errors:
             return record(messages.ERR, *due.errors.pop(0))
-        return due.commands.pop(0)
+        return record(messages.CMD, *due.commands.pop(0))
 
     def _ack(self, due: Due) -> bytes:
         due.ack_ms = None
@@ -182,5 +189,5 @@ class Replies:
         state = due.state
         e2e = splice(body, 0 if due is self.bound else state.stream)
         if state.keys:
-            e2e += mac(state.keys[due.key][1], DOWN, state.stream, body, self._mac_bytes)
+            e2e += mac(state.keys[0][1], DOWN, state.stream, body, self._mac_bytes)
         return e2e

@@ -1,20 +1,21 @@
-"""What a host knows of one stream, whatever link it comes by: whose it is, what is stored, what is announced as lost.
+"""What a host knows of one stream, whatever link it comes by: whose it is, what is stored or lost.
 
-Pure bookkeeping in memory; the program loads it from its journal and makes it durable there before it calls stored().
+Pure bookkeeping in memory. The program loads it from its journal, and makes everything durable
+there before it says so here.
 """
 
 from .auth import direction_keys
-from .received import SEQ_MAX, RangeSet
+from .received import RangeSet
 
-PENDING_MAX = 1024  # received and not yet stored; a sender that keeps to its window stays far below
-AHEAD_MAX = 65536  # how far beyond everything known an unauthenticated seq may be
+PENDING_MAX = 1024  # received, not yet stored; who keeps to its window stays far below
+AHEAD_MAX = 65536  # how far beyond everything known a seq without a MAC may be
 
 
 class StreamState:
-    """One bound stream. `keys`: the device's secrets, current first; [] for a device without one.
+    """One bound stream. `keys`: the device's secrets, current first; [] for a device without.
 
-    received: seqs durably stored. gapped: seqs announced as lost and not stored. next_seq: what the board's last
-    HELLO said it would use next, or one more than the highest stored.
+    received: seqs durably stored. gapped: seqs announced as lost, and not stored. next_seq: what
+    the last HELLO said the board would use next, or one more than the highest stored.
     """
 
     def __init__(
@@ -29,19 +30,24 @@ class StreamState:
         self.stream = stream
         self.device = device
         self.received = received or RangeSet()
-        self.gapped = gapped or RangeSet()
+        self.gapped = RangeSet()
         self.covered = RangeSet()  # received and gapped together: what an ACK speaks of
-        for ranges in (self.received, self.gapped):
-            for first, last in ranges.ranges():
-                self.covered.add_range(first, last)
+        for first, last in self.received.ranges():
+            self.covered.add_range(first, last)
+        for first, last in gapped.ranges() if gapped else ():
+            self.gap_stored(first, last)
         self.next_seq = max(next_seq, self.received.last() + 1)
-        self.pending: dict[int, bytes] = {}  # seq -> record handed to the program
-        self.undecodable: list[int] = []  # sids an ERR 4 was sent for
+        self.pending: dict[int, bytes] = {}  # seq -> record that the program has in hand
+        self.undecodable: set[int] = set()  # sids an ERR 4 was sent for
         self.set_keys(keys)
 
     def set_keys(self, keys: list[bytes]) -> None:
         """Current and previous secret; what one of them verifies is authentic."""
         self.keys = [direction_keys(psk, self.stream) for psk in keys]
+
+    def prefer(self, i: int) -> None:
+        """The board uses this one of its keys: tried first from now on, and for what goes down."""
+        self.keys.insert(0, self.keys.pop(i))
 
     @property
     def cum(self) -> int:
@@ -59,9 +65,9 @@ class StreamState:
                 self.next_seq = seq + 1
 
     def gap_stored(self, first: int, last: int) -> None:
-        """The announcement that first .. last are lost is durable now; what is stored stays stored."""
-        for a, b in self.received.missing(first, last):
-            self.gapped.add_range(a, b)
+        """It is durable that first .. last are lost; what is stored of them stays stored."""
+        for begin, end in self.received.missing(first, last):
+            self.gapped.add_range(begin, end)
         self.covered.add_range(first, last)
 
     def dropped(self, seqs: list[int]) -> None:
@@ -69,6 +75,23 @@ class StreamState:
         for seq in seqs:
             self.pending.pop(seq, None)
 
-    def far(self, seq: int) -> bool:
-        """Too far ahead to believe without a MAC."""
-        return seq > self.next_seq and (seq > self.cum + AHEAD_MAX or seq > SEQ_MAX)
+    def holes(self, first: int, last: int) -> list[tuple[int, int]]:
+        """What of first .. last is neither stored, nor announced as lost, nor in hand."""
+        found = []
+        for begin, end in self.covered.missing(first, last):
+            for seq in sorted(self.pending):
+                if begin <= seq <= end:
+                    if begin < seq:
+                        found.append((begin, seq - 1))
+                    begin = seq + 1
+            if begin <= end:
+                found.append((begin, end))
+        return found
+
+    def is_new(self, seq: int) -> bool:
+        """Nothing is known of this seq yet."""
+        return seq not in self.pending and not self.covered.contains(seq)
+
+    def is_far(self, seq: int) -> bool:
+        """Too far ahead to be believed without a MAC."""
+        return seq > self.next_seq and seq > self.cum + AHEAD_MAX

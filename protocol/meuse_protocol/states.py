@@ -1,76 +1,53 @@
-"""States and transitions of both endpoints, one table each. What is absent there ('.') is an error.
+"""The board's states and transitions on one link, in one table. What is absent ('.') is an error.
 
-An absent local input (link_up while up) raises LocalError. An absent remote input changes nothing but the counter
-`unexpected`. An input that may stand in a state but does not move it names that state again. Times and what each
-state sends are in the specification beside this package, under "Behaviour".
+A local input that is absent (link_up while up) raises LocalError; a message that is absent changes
+nothing but the counter `unexpected`. An input that may come but moves nothing names its own state.
+What each state sends, and when, is in the specification beside this package, under "Behaviour".
 """
 
-from .errors import LocalError
-
-# --- the board, one per link -------------------------------------------------------------------------------------
 DOWN = "D"  # no link: the log waits
-GREETING = "G"  # HELLO goes out until a WELCOME comes; records flow under the full stream id
-READY = "R"  # welcomed: records flow under stream 0
+GREETING = "G"  # HELLO until WELCOME; records flow under the full stream id
+READY = "R"  # welcomed: records flow under the short stream
 HELD = "H"  # the host takes nothing now (win = 0): ask from time to time
-QUIET = "Q"  # nothing heard for long while records were in flight: ask ever more rarely
-REFUSED = "X"  # no common version: HELLO every five minutes, all data is kept
+QUIET = "Q"  # nothing heard while records were in flight: ask ever more rarely
+REFUSED = "X"  # no common version: HELLO every five minutes; all data is kept
 
-# Inputs: the first two and the last are local, all others are messages. Those marked * were authentic.
-LINK_UP, LINK_DOWN, WELCOMED, WELCOMED_HELD, REFUSAL, ACKED, ACKED_HELD, HEARD, CALLED, NOTED, ALIEN, SILENCE = range(12)
+LINK_UP = 0
+LINK_DOWN = 1
+WELCOMED = 2
+WELCOMED_HELD = 3
+REFUSAL = 4
+ACKED = 5
+ACKED_HELD = 6
+HEARD = 7
+CALLED = 8
+NOTED = 9
+ALIEN = 10
+SILENCE = 11
 
 BOARD = {
-    #           up
-    #           |down
-    #           ||WELCOME* win > 0
-    #           |||WELCOME* win = 0
-    #           ||||WELCOME* of another major, ERR 1*
-    #           |||||ACK* win > 0
-    #           ||||||ACK* win = 0
-    #           |||||||TIME* CMD* NEED* ERR*
-    #           ||||||||NEED 1
-    #           |||||||||ERR without MAC
-    #           ||||||||||a message that only boards send
-    #           |||||||||||silence (timer)
-    DOWN:     "GD..........",
-    GREETING: ".DRHXGGGGG.Q",
-    READY:    ".DRHXRHRGR.Q",
-    HELD:     ".DRHXRHHGH..",
-    QUIET:    ".DRHXGGGQQ..",
-    REFUSED:  ".DRHXXXXXX..",
-}  # fmt: skip
-
-# --- the host, one per link --------------------------------------------------------------------------------------
-OPEN = "O"  # nobody has said HELLO here: stream 0 means nothing yet
-BOUND = "B"  # stream 0 is the stream of the last verified HELLO
-MUTE = "M"  # too many forged packets: nothing is read for ten seconds
-
-HELLO_GOOD, HELLO_BAD, FULL, SHORT, STRANGER, FORGED, FLOOD, CALM, FOREIGN = range(9)
-
-HOST = {
-    #      HELLO that verifies
-    #      |HELLO that does not, or of an unknown device
-    #      ||authentic, full stream id
-    #      |||stream 0
-    #      ||||stream that is bound to no device
-    #      |||||MAC does not verify
-    #      ||||||more than ten of those within a second (timer)
-    #      |||||||ten seconds later (timer)
-    #      ||||||||a message that only hosts send
-    OPEN:  "BOO.OOM..",
-    BOUND: "BBBBBBM..",
-    MUTE:  ".......O.",
-}  # fmt: skip
+    #  .-------------- 0 link up
+    #  |.------------- 1 link down
+    #  ||.------------ 2 WELCOME, win > 0
+    #  |||.----------- 3 WELCOME, win = 0
+    #  ||||.---------- 4 WELCOME of another major version, or ERR 1
+    #  |||||.--------- 5 ACK, win > 0
+    #  ||||||.-------- 6 ACK, win = 0
+    #  |||||||.------- 7 TIME, CMD, NEED or ERR of other kinds
+    #  ||||||||.------ 8 NEED 1, with or without MAC
+    #  |||||||||.----- 9 ERR without MAC
+    #  ||||||||||.--- 10 a message that only boards send
+    #  |||||||||||.-- 11 silence (timer)
+    "D": "GD..........",
+    "G": ".DRHXGGGGG.Q",
+    "R": ".DRHXRHRGR.Q",
+    "H": ".DRHXRHHGH..",
+    "Q": ".DRHXGGGQQ..",
+    "X": ".DRHXXXXXX..",
+}
 
 
 def after(table: dict[str, str], state: str, event: int) -> str:
-    """The state that follows, '' where the table has none (a remote error, for the caller to count)."""
-    next_state = table[state][event]
-    return "" if next_state == "." else next_state
-
-
-def must(table: dict[str, str], state: str, event: int) -> str:
-    """The state that follows; LocalError where the table has none."""
-    next_state = after(table, state, event)
-    if not next_state:
-        raise LocalError("not in state " + state)
-    return next_state
+    """The state that follows, '' where the table has none."""
+    found = table[state][event]
+    return "" if found == "." else found

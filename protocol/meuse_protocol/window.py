@@ -1,35 +1,37 @@
-"""What is in flight on one link: which records to send again and when. Knows seqs and times, no bytes, no log.
+"""What is in flight on one link: which records to send again, and when. Knows no bytes, no log.
 
-Selective repeat with the loss inference of QUIC: an acknowledgement that proves a transmission says that whatever was
-sent before it, and is still missing, was lost. A timer is only the last resort. Nothing here ever gives up.
+Selective repeat with the loss inference of QUIC: an ACK that proves a transmission says that what
+was sent before it, and is still missing, was lost. The timer is the last resort. Nothing here ever
+gives up.
 """
 
-from .received import RangeSet
+from .ranges import Ranges
 
 RTO_FIRST_MS = 1000  # before any round trip is known (RFC 6298, 2.1)
 RTO_MIN_MS = 200
-ACK_DELAY_MS = 250  # how long a receiver may hold an ACK back; part of every honest round trip
-BACKOFF_MAX = 2  # doublings: four times; sixteen times cost two thirds of the goodput at 40 % loss
+ACK_DELAY_MS = 250  # how long a host may hold an ACK back: part of an honest round trip
+BACKOFF_MAX = 2  # doublings: 4 times; at 40 % loss 16 times costs two thirds of the goodput
 RTO_RESENDS = 2  # records sent again per timeout: a probe, not a flood
 PAIRS_MAX = 16  # (gap, run) pairs in one ACK
 
 
 class Window:
-    """Sent and not yet acknowledged records of one link.
+    """Records sent on one link and not acknowledged yet.
 
-    reorder: how many later transmissions must be proved before an earlier one counts as lost:
-        1 where the link keeps the order, 3 where it does not.
+    reorder: how many transmissions later one must be proved before a missing one counts as lost:
+    1 where the link keeps the order, 3 where it does not.
     """
 
     def __init__(self, reorder: int = 1) -> None:
         self._reorder = reorder
-        self._flight: list[tuple[int, int, int, bool]] = []  # (seq, order, sent_ms, clean), oldest transmission first
+        # (seq, order, sent_ms, clean), in the order of transmission
+        self._flight: list[tuple[int, int, int, bool]] = []
         self._order = 0  # transmissions so far
-        self._proved = 0  # newest transmission known to have arrived
+        self._proved = 0  # the newest one known to have arrived
         self._since_ms = 0  # last progress or timeout: the timer runs from here at the earliest
         self._backoff = 0
-        self._srtt_8 = 0  # smoothed round trip, in 1/8 ms
-        self._rttvar_4 = 0  # its deviation, in 1/4 ms
+        self._srtt_8 = 0  # smoothed round trip, 1/8 ms
+        self._rttvar_4 = 0  # its deviation, 1/4 ms
         self._rtt_min_ms = -1
         self.lost: list[int] = []  # to be sent again, ascending
 
@@ -37,7 +39,7 @@ class Window:
         return len(self._flight)
 
     def has(self, seq: int) -> bool:
-        """Is it in flight or waiting to be sent again?"""
+        """Is it in flight, or waiting to be sent again?"""
         for item in self._flight:
             if item[0] == seq:
                 return True
@@ -51,7 +53,10 @@ class Window:
         return max(RTO_MIN_MS, (self._srtt_8 >> 3) + self._rttvar_4) + ACK_DELAY_MS
 
     def sent(self, seq: int, now_ms: int, clean: bool) -> None:
-        """A record was handed to the link. clean: its first transmission ever, so its ACK may be timed (Karn)."""
+        """A record was handed to the link.
+
+        clean: nobody can have seen it before, so that its ACK may be timed (Karn's rule).
+        """
         if seq in self.lost:
             self.lost.remove(seq)
             clean = False
@@ -60,10 +65,10 @@ class Window:
         self._order += 1
         self._flight.append((seq, self._order, now_ms, clean))
 
-    def acked(self, stored: RangeSet, now_ms: int, limit: int) -> int:
-        """Drops what is stored, moves to `lost` what the ACK proves lost; returns how many were newly acknowledged.
+    def acked(self, stored: Ranges, now_ms: int, limit: int) -> int:
+        """Drops what is stored, moves to `lost` what the ACK proves lost; -> how many were news.
 
-        limit: the highest seq this ACK speaks of (an ACK carries at most 16 ranges, the lowest).
+        limit: the highest seq this ACK speaks of (it names 16 ranges at most, the lowest).
         """
         kept = []
         newest = -1
@@ -74,24 +79,24 @@ class Window:
                 continue
             if clean:
                 newest = sent_ms
-            # A record sent twice may have been acknowledged for the first copy: believe the second only when the
-            # answer had the time to come back.
+            # The ACK of a record sent twice may be for the first copy: it proves the second only
+            # when an answer had the time to come back.
             if clean or 0 <= self._rtt_min_ms * 9 <= (now_ms - sent_ms) * 10:
                 self._proved = max(self._proved, order)
-        newly = len(self._flight) - len(kept)
+        news = len(self._flight) - len(kept)
         if newest >= 0:
             self.sample(now_ms - newest)
-        if newly:
+        if news:
             self._since_ms = now_ms
             self._backoff = 0
         edge = self._proved - self._reorder
-        self._flight = [item for item in kept if item[1] > edge or item[0] > limit]
-        again = [item[0] for item in kept if item[1] <= edge and item[0] <= limit]
-        self.lost = sorted([seq for seq in self.lost if not stored.contains(seq)] + again)
-        return newly
+        lost = [item[0] for item in kept if item[1] <= edge and item[0] <= limit]
+        self._flight = [item for item in kept if item[0] not in lost]
+        self.lost = sorted([seq for seq in self.lost if not stored.contains(seq)] + lost)
+        return news
 
     def sample(self, rtt_ms: int) -> None:
-        """One round trip that was measured without doubt (Jacobson's estimator in integers)."""
+        """One round trip that was measured without doubt (RFC 6298, in integers)."""
         if self._rtt_min_ms < 0:
             self._rtt_min_ms = rtt_ms
             self._srtt_8 = rtt_ms << 3
@@ -103,25 +108,25 @@ class Window:
         self._rttvar_4 += abs(error) - (self._rttvar_4 >> 2)
 
     def deadline(self) -> "int | None":
-        """When the oldest transmission counts as lost for want of any ACK; None when nothing is in flight."""
+        """When to send the oldest again for want of any ACK; None when nothing is in flight."""
         if not self._flight:
             return None
         return max(self._since_ms, self._flight[0][2]) + (self.rto_ms << self._backoff)
 
     def expire(self, now_ms: int) -> None:
-        """The deadline has passed: the two oldest go again, and the next timeout waits twice as long, up to 4 times."""
-        due = [item[0] for item in self._flight[:RTO_RESENDS]]
+        """The deadline has passed: the two oldest go again, and the next one waits longer."""
+        self.lost = sorted(self.lost + [item[0] for item in self._flight[:RTO_RESENDS]])
         self._flight = self._flight[RTO_RESENDS:]
-        self.lost = sorted(self.lost + due)
         self._since_ms = now_ms
         self._backoff = min(self._backoff + 1, BACKOFF_MAX)
 
     def forget(self, seq: int) -> None:
-        """The log no longer has it: nothing to send again."""
-        self.lost = [kept for kept in self.lost if kept != seq]
+        """There is nothing to send again."""
+        if seq in self.lost:
+            self.lost.remove(seq)
 
     def put_back(self) -> None:
-        """Everything counts as unsent; what is known about the link's round trip stays."""
+        """Everything counts as unsent; what is known of the link's round trip stays."""
         self._flight = []
         self.lost = []
         self._backoff = 0
