@@ -1,0 +1,254 @@
+"""Compiles a product file (docs/products.md) into what a board reads at boot, and a board's identity.
+
+Owns the product's meaning: defaults, grouping of channels by schedule, scaling of thresholds to the whole
+numbers that a board counts in. What a key may be is product_keys.py's business. Refuses to know how files
+reach a board.
+
+    python firmware/product.py firmware/products/stove.toml [--out config.msgpack] [--host 10.0.0.2:7878]
+"""
+
+import argparse
+import sys
+from binascii import crc32
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parent
+if __name__ == "__main__":
+    sys.path[:0] = [str(ROOT), str(ROOT.parent / "protocol")]
+
+from meuse_board.config import packed  # noqa: E402
+from meuse_protocol.msgpack import pack  # noqa: E402
+from product_keys import (  # noqa: E402
+    BATCH,
+    BUSES,
+    CHANNEL,
+    DRIVERS,
+    HEALTH,
+    LINKS,
+    LOG,
+    OUTPUT,
+    PRODUCT,
+    ProductError,
+    Table,
+    load,
+    stated,
+)
+
+COUNTER, STATE = 1, 2
+FLAGS = {"pulse": COUNTER, "digital": STATE}
+IN_UNIT = ("deadband", "low", "high", "hysteresis", "per_pulse", "index")  # scaled like values
+MAX_CHANNELS = 64  # of one schema
+NAMES = {"alarm_low": "low", "alarm_high": "high", "alarm_hysteresis": "hysteresis"}
+
+Settings = dict[str, Any]
+
+
+def compile_product(path: Path, host: str | None = None) -> bytes:
+    """The content of /config.msgpack. `host` (name:port) stands in for that of TCP links.
+
+    ProductError names the file, the key path and the way out.
+    """
+    return stored(packed(settings(path, host)))
+
+
+def secret(device: str, key: bytes | None) -> bytes:
+    """The content of /secret.bin: the device id and its 32 bytes of key, None for a board without."""
+    return stored(pack([device, key]))
+
+
+def stored(payload: bytes) -> bytes:
+    """A file as meuse_board/stored.py reads it."""
+    return pack([1, crc32(payload), payload])
+
+
+def settings(path: Path, host: str | None = None) -> Settings:
+    """What the board gets, before it is packed; meuse_board/app.py documents the form."""
+    table = load(path)
+    out: Settings = table.take(PRODUCT)
+    period_ms = out.pop("period_ms", None)
+    out["buses"] = {name: _of_kind(t, BUSES) for name, t in table.tables("buses")}
+    channels = [_channel(name, t, out["buses"], period_ms) for name, t in table.tables("channels")]
+    if not channels:
+        raise table.error("channels", "a product measures something: add [channels.NAME]")
+    batch = table.table("batch").take(BATCH)
+    out["groups"] = _groups(channels, batch, table)
+    out["log"] = _log(table.table("log"))
+    out["health_ms"] = table.table("health").take(HEALTH)["period_ms"]
+    out["links"] = [_link(t, host) for t in table.array("links")]
+    if not out["links"]:
+        raise table.error("links", "readings need a way out: add [[links]]")
+    out["outputs"] = [t.take(OUTPUT) for t in table.array("outputs")]
+    table.done()
+    _refuse_shared_pins(channels, out, table)
+    return out
+
+
+def _of_kind(t: Table, kinds: dict[str, dict[str, Any]]) -> Settings:
+    kind = t.choice("kind", tuple(kinds))
+    return {"kind": kind, **t.take(kinds[kind])}
+
+
+def _link(t: Table, host: str | None) -> Settings:
+    link = _of_kind(t, LINKS)
+    if link["kind"] == "serial":
+        link["kind"] = "uart"
+    elif host:
+        name, _, port = host.rpartition(":")
+        if not name or not port.isdigit():
+            raise t.error("host", f"{host!r} is not name:port")
+        link.update(host=name, port=int(port))
+    if "host" not in link and link["kind"] == "tcp":
+        raise t.error("host", "is missing: where does this link lead?")
+    return link
+
+
+def _channel(name: str, t: Table, buses: Settings, period_ms: int | None) -> Settings:
+    """One channel as a driver and the sampler read it, with the group's keys still in it."""
+    driver = t.choice("driver", tuple(DRIVERS))
+    keys, bus_kind, slowest_ms = DRIVERS[driver]
+    taken = t.take({**CHANNEL, **keys})
+    exp = -taken.pop("decimals")
+    out: Settings = {"name": name, "unit": taken.pop("unit"), "exp": exp, "driver": driver}
+    if driver in FLAGS:
+        out["flags"] = FLAGS[driver]
+    if bus_kind:
+        out["bus"] = t.choice(
+            "bus", tuple(n for n, b in buses.items() if b["kind"] == bus_kind), bus_kind
+        )
+    for key, value in taken.items():
+        key = NAMES.get(key, key)
+        out[key] = _scaled(t, key, value, exp) if key in IN_UNIT else value
+    out.setdefault("period_ms", period_ms)
+    if out["period_ms"] is None:
+        raise t.error("period", "is missing, here and at the top")
+    if out["period_ms"] < slowest_ms:
+        raise t.error("period", f"a {driver} takes {slowest_ms} ms for one reading")
+    if driver == "digital" and exp:
+        raise t.error("decimals", "contacts have none")
+    if out.get("at_4ma", 0) == out.get("at_20ma", 1):
+        raise t.error("at_20ma", "must differ from at_4ma")
+    t.done()
+    return out
+
+
+def _scaled(t: Table, key: str, value: Fraction, exp: int) -> int:
+    number = value * 10**-exp
+    if number.denominator != 1:
+        raise t.error(key, f"{stated(value)} has more decimals than the channel's {-exp}")
+    return int(number)
+
+
+def _groups(channels: list[Settings], batch: Settings, table: Table) -> list[Settings]:
+    """Channels with one schedule become one group: one row, one time stamp, one schema."""
+    groups: dict[tuple[Any, ...], Settings] = {}
+    for c in channels:
+        period_ms, on_change, quiet_ms = (
+            c.pop("period_ms"),
+            c.pop("report") == "change",
+            c.pop("quiet_ms"),
+        )
+        key = (period_ms, on_change, quiet_ms if on_change else 0)
+        if key not in groups:
+            how = "change" if on_change else "every"
+            name = f"{how}_{_duration(period_ms)}"
+            if any(g["name"] == name for g in groups.values()):
+                name += f"_{_duration(quiet_ms)}"
+            group = {"name": name, "period_ms": period_ms, "tick_ms": _tick_ms(period_ms), **batch}
+            if on_change:
+                group.update(on_change=True, quiet_ms=quiet_ms)
+            groups[key] = {**group, "channels": []}
+        if not on_change:
+            c.pop("deadband")
+        groups[key]["channels"].append(c)
+    for group in groups.values():
+        if len(group["channels"]) > MAX_CHANNELS:
+            raise table.error(
+                "channels", f"{group['name']}: at most {MAX_CHANNELS} share a schedule"
+            )
+    return list(groups.values())
+
+
+def _tick_ms(period_ms: int) -> int:
+    """The coarsest tick that times of this period fall on."""
+    return next(tick for tick in (1000, 100, 10, 1) if period_ms % tick == 0)
+
+
+def _duration(ms: int) -> str:
+    for unit, size in (("d", 86_400_000), ("h", 3_600_000), ("min", 60_000), ("s", 1000)):
+        if ms % size == 0:
+            return f"{ms // size}{unit}"
+    return f"{ms}ms"
+
+
+def _log(t: Table) -> Settings:
+    out = t.take(LOG)
+    segments = out.pop("max_bytes") // out["segment_bytes"]
+    if segments < 3:
+        raise t.error("max_bytes", "holds at least three segments")
+    if segments > 256:
+        raise t.error("segment_bytes", "is too small: at most 256 segments, each costs RAM")
+    if out["flush_bytes"] > out["segment_bytes"]:
+        raise t.error("flush_bytes", "is at most segment_bytes")
+    return {**out, "max_segments": segments}
+
+
+def _refuse_shared_pins(channels: list[Settings], out: Settings, table: Table) -> None:
+    """Two users of one pin or one converter input: a wiring mistake that only shows as wrong readings."""
+    users: dict[Any, str] = {}
+
+    def use(what: Any, who: str, how: str) -> None:
+        if users.setdefault(what, who) != who:
+            raise table.error(who, f"{how} is already used by {users[what]}")
+
+    for name, bus in out["buses"].items():
+        for key in ("pin", "scl", "sda", "sck", "mosi", "miso"):
+            if key in bus:
+                use(bus[key], f"buses.{name}", f"pin {bus[key]}")
+    for i, output in enumerate(out["outputs"]):
+        use(output["pin"], f"outputs.{i}", f"pin {output['pin']}")
+    for i, link in enumerate(out["links"]):
+        for key in ("tx", "rx"):
+            if key in link:
+                use(link[key], f"links.{i}", f"pin {link[key]}")
+    for c in channels:
+        who = f"channels.{c['name']}"
+        for pin in [*c.get("pins", []), *[c[k] for k in ("pin", "cs") if k in c]]:
+            use(pin, who, f"pin {pin}")
+        if c["driver"] == "ads1115":
+            use(
+                (c["bus"], c["address"], c["input"]),
+                who,
+                f"input {c['input']} of converter {c['address']}",
+            )
+        if c["driver"] == "ds18b20":
+            alone = "a sensor without rom must be alone on its wire; the wire"
+            others = [o for o in channels if o.get("bus") == c["bus"]]
+            if len(others) > 1 and "rom" not in c:
+                raise table.error(who + ".rom", f"{alone} {c['bus']} has {len(others)}")
+
+
+def main(words: list[str]) -> int:
+    parser = argparse.ArgumentParser(
+        description="Checks a product file, or compiles it.",
+        epilog="example: python firmware/product.py firmware/products/stove.toml --out config.msgpack",
+    )
+    parser.add_argument("product", type=Path)
+    parser.add_argument("--out", type=Path, help="where the compiled configuration goes")
+    parser.add_argument("--host", help="name:port that TCP links lead to")
+    options = parser.parse_args(words)
+    try:
+        data = compile_product(options.product, options.host)
+    except ProductError as e:
+        print(e, file=sys.stderr)
+        return 1
+    if options.out:
+        options.out.write_bytes(data)
+    where = options.out or "not written; say --out FILE"
+    print(f"{options.product}: right, {len(data)} bytes, {where}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

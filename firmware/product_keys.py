@@ -1,0 +1,331 @@
+"""What may stand in a product file: every key, its type, its range, its default; and strict reading.
+
+Owns the vocabulary and the words of its errors (key path, what is wrong, which key was perhaps meant).
+Refuses to know what becomes of a value. Numbers with a point are read exactly, never as floats.
+"""
+
+import difflib
+import re
+import tomllib
+from collections.abc import Callable
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,31}")
+DURATION = re.compile(r"(\d+) ?(ms|s|min|h|d)")
+UNITS_MS = {"ms": 1, "s": 1000, "min": 60_000, "h": 3_600_000, "d": 86_400_000}
+DAY_MS = 86_400_000
+
+Reader = Callable[[Any], Any]  # gives the value, or raises ValueError that says what it must be
+
+
+class ProductError(Exception):
+    """A product that cannot be compiled; the message names the file, the key path and the way out."""
+
+
+class Key:
+    """One key of a table. `name`: what the value is called in the result; default None: left out."""
+
+    def __init__(self, read: Reader, default: Any = None, name: str = "", required: bool = False):
+        self.read = read
+        self.default = default
+        self.name = name
+        self.required = required
+
+
+class Table:
+    """A table of the file; each key is taken once, `done()` refuses what nobody took."""
+
+    def __init__(self, values: dict[str, Any], file: str, path: str):
+        self._values = values
+        self._file = file
+        self._path = path
+        self._known: set[str] = set()
+
+    def error(self, key: str, what: str) -> ProductError:
+        return ProductError(f"{self._file}: {self._path}{key}: {what}")
+
+    def take(self, keys: dict[str, Key]) -> dict[str, Any]:
+        """The values of these keys, checked, with defaults."""
+        self._known.update(keys)
+        out = {}
+        for name, key in keys.items():
+            if name in self._values:
+                value = self._read(name, key.read)
+            elif key.required:
+                raise self.error(
+                    name, "is missing" + self._hint(name, set(self._values) - self._known)
+                )
+            else:
+                value = key.default
+            if value is not None:
+                out[key.name or name] = value
+        return out
+
+    def choice(self, key: str, choices: tuple[str, ...], what: str = "") -> str:
+        """The value of a required key that names one of `choices`."""
+        self._known.add(key)
+        value = self._values.get(key)
+        if value is None:
+            raise self.error(key, "is missing" + self._hint(key, set(self._values) - self._known))
+        if value not in choices:
+            known = ", ".join(choices) or f"none is defined (add [buses.NAME] with kind = {what!r})"
+            near = difflib.get_close_matches(str(value), choices, 1)
+            raise self.error(
+                key,
+                f"{value!r} is not one of: {known}" + (f"; is {near[0]!r} meant?" if near else ""),
+            )
+        return str(value)
+
+    def table(self, key: str) -> "Table":
+        """A sub-table that is read at once; an empty one when it is missing."""
+        self._known.add(key)
+        value = self._values.get(key, {})
+        if not isinstance(value, dict):
+            raise self.error(key, f"is a table, written [{self._path}{key}]")
+        return Closed(value, self._file, f"{self._path}{key}.")
+
+    def tables(self, key: str) -> list[tuple[str, "Table"]]:
+        """The sub-tables [key.NAME], in the file's order."""
+        self._known.add(key)
+        values = self._values.get(key, {})
+        if not isinstance(values, dict) or not all(isinstance(v, dict) for v in values.values()):
+            raise self.error(key, f"is written [{key}.NAME]")
+        for name in values:
+            if not NAME.fullmatch(name):
+                raise self.error(
+                    f"{key}.{name}", "a name is a-z, 0-9, _ and -, at most 32 characters"
+                )
+        return [(n, Closed(v, self._file, f"{key}.{n}.")) for n, v in values.items()]
+
+    def array(self, key: str) -> list["Table"]:
+        """The tables [[key]]."""
+        self._known.add(key)
+        values = self._values.get(key, [])
+        if not isinstance(values, list) or not all(isinstance(v, dict) for v in values):
+            raise self.error(key, f"is written [[{key}]]")
+        return [Closed(v, self._file, f"{key}.{i}.") for i, v in enumerate(values)]
+
+    def done(self) -> None:
+        for key in self._values:
+            if key not in self._known:
+                raise self.error(
+                    key, "no such key" + (self._hint(key, self._known) or self._list())
+                )
+
+    def _list(self) -> str:
+        return f"; known: {', '.join(sorted(self._known))}"
+
+    def _read(self, name: str, read: Reader) -> Any:
+        try:
+            return read(self._values[name])
+        except ValueError as e:
+            raise self.error(name, f"{e}, not {stated(self._values[name])}") from None
+
+    @staticmethod
+    def _hint(key: str, names: set[str]) -> str:
+        near = difflib.get_close_matches(key, sorted(names), 1)
+        return f"; is `{near[0]}` meant?" if near else ""
+
+
+class Closed(Table):
+    """A table whose keys are all named by one take(), after the choice that decides which they are."""
+
+    def take(self, keys: dict[str, Key]) -> dict[str, Any]:
+        self._known.update({*keys, "bus"} if "driver" in self._known else keys)
+        self.done()
+        return super().take(keys)
+
+
+def load(path: Path) -> Table:
+    try:
+        with path.open("rb") as f:
+            return Table(tomllib.load(f, parse_float=Fraction), str(path), "")
+    except FileNotFoundError:
+        raise ProductError(f"{path}: no such file") from None
+    except tomllib.TOMLDecodeError as e:
+        raise ProductError(f"{path}: {e}") from None
+
+
+def stated(value: Any) -> str:
+    return str(float(value)) if isinstance(value, Fraction) else repr(value)
+
+
+# -- what a value can be
+
+
+def whole(low: int, high: int) -> Reader:
+    def read(value: Any) -> int:
+        if isinstance(value, Fraction) and value.denominator == 1:
+            value = int(value)
+        if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
+            raise ValueError(f"is a whole number from {low} to {high}")
+        return value
+
+    return read
+
+
+def number(value: Any) -> Fraction:
+    if isinstance(value, bool) or not isinstance(value, int | Fraction) or abs(value) > 10**9:
+        raise ValueError("is a number")
+    return Fraction(value)
+
+
+def positive(value: Any) -> Fraction:
+    found: Fraction = number(value)
+    if found < 0:
+        raise ValueError("is not negative")
+    return found
+
+
+def duration(low_ms: int, high_ms: int) -> Reader:
+    def read(value: Any) -> int:
+        found = DURATION.fullmatch(value) if isinstance(value, str) else None
+        ms = int(found[1]) * UNITS_MS[found[2]] if found else -1
+        if not low_ms <= ms <= high_ms:
+            raise ValueError(f'is a duration like "10s" or "5min", {low_ms} ms to {high_ms} ms')
+        return ms
+
+    return read
+
+
+def text(pattern: str, what: str) -> Reader:
+    def read(value: Any) -> str:
+        if not isinstance(value, str) or not re.fullmatch(pattern, value):
+            raise ValueError(f"is {what}")
+        return value
+
+    return read
+
+
+def flag(value: Any) -> bool:
+    if not isinstance(value, bool):
+        raise ValueError("is true or false")
+    return value
+
+
+def pins(value: Any) -> list[int]:
+    if not isinstance(value, list) or not 1 <= len(value) <= 16:
+        raise ValueError("is a list of 1 to 16 pins")
+    return [pin(v) for v in value]
+
+
+def one_of(*choices: Any) -> Reader:
+    def read(value: Any) -> Any:
+        if isinstance(value, bool) or value not in choices:
+            raise ValueError(f"is one of {', '.join(map(str, choices))}")
+        return value
+
+    return read
+
+
+pin = whole(0, 99)
+anything = text(r".{1,64}", "a text of 1 to 64 characters")
+level = one_of(0, 1)
+
+# -- the keys
+
+PRODUCT = {
+    "product": Key(text(r"[a-z0-9][a-z0-9-]{0,31}", "a name of a-z, 0-9 and -"), required=True),
+    "version": Key(text(r"[\w.+-]{1,16}", "a text of 1 to 16 characters"), "1"),
+    "period": Key(duration(10, DAY_MS), name="period_ms"),
+    "watchdog": Key(duration(1000, 3_600_000), name="watchdog_ms"),
+}
+BATCH = {
+    "max_rows": Key(whole(1, 1024), 60),
+    "max_age": Key(duration(100, DAY_MS), 60_000, "max_age_ms"),
+}
+LOG = {
+    "max_bytes": Key(whole(12_288, 1 << 30), 196_608),
+    "segment_bytes": Key(whole(4096, 1 << 20), 8192),
+    "flush_records": Key(whole(1, 1024), 32),
+    "flush_bytes": Key(whole(256, 65_536), 2048),
+    "flush_age": Key(duration(100, DAY_MS), 60_000, "flush_age_ms"),
+}
+HEALTH = {"period": Key(duration(0, DAY_MS), 60_000, "period_ms")}
+OUTPUT = {
+    "name": Key(text(NAME.pattern, "a name of a-z, 0-9, _ and -"), required=True),
+    "pin": Key(pin, required=True),
+    "safe": Key(level, 0),
+}
+BUSES = {
+    "onewire": {"pin": Key(pin, required=True)},
+    "i2c": {
+        "id": Key(whole(0, 9), 0),
+        "scl": Key(pin),
+        "sda": Key(pin),
+        "freq": Key(whole(10_000, 1_000_000)),
+    },
+    "spi": {
+        "id": Key(whole(0, 9), 1),
+        "sck": Key(pin),
+        "mosi": Key(pin),
+        "miso": Key(pin),
+        "baudrate": Key(whole(10_000, 5_000_000)),
+    },
+}
+LINKS = {
+    "serial": {
+        "uart": Key(whole(0, 9)),
+        "baud": Key(whole(300, 4_000_000), 115_200),
+        "tx": Key(pin),
+        "rx": Key(pin),
+        "max_pdu": Key(whole(64, 1024), 1024),
+    },
+    "tcp": {
+        "host": Key(anything),
+        "port": Key(whole(1, 65_535), 7878),
+        "ssid": Key(text(r".{1,32}", "a text of 1 to 32 characters")),
+        "password": Key(text(r".{8,63}", "a text of 8 to 63 characters")),
+        "max_pdu": Key(whole(64, 1024), 1024),
+    },
+}
+CHANNEL = {
+    "unit": Key(text(r"[^\s]{0,16}", "a SenML unit of at most 16 characters"), required=True),
+    "decimals": Key(whole(0, 9), 0),
+    "period": Key(duration(10, DAY_MS), name="period_ms"),
+    "report": Key(one_of("always", "change"), "always"),
+    "quiet": Key(duration(1000, 7 * DAY_MS), 3_600_000, "quiet_ms"),
+    "deadband": Key(positive, Fraction(0)),
+    "alarm_low": Key(number),
+    "alarm_high": Key(number),
+    "alarm_hysteresis": Key(positive),
+}
+CONTACT = {"active": Key(level, 0), "pull_up": Key(flag, True)}
+# driver -> its keys, the kind of its bus, the shortest time between two readings in ms
+DRIVERS: dict[str, tuple[dict[str, Key], str, int]] = {
+    "ds18b20": (
+        {
+            "rom": Key(text(r"[0-9a-fA-F]{16}", "16 hexadecimal digits")),
+            "bits": Key(whole(9, 12), 12),
+        },
+        "onewire",
+        800,
+    ),
+    "max31855": ({"cs": Key(pin, required=True)}, "spi", 100),
+    "ads1115": (
+        {
+            "address": Key(whole(0x48, 0x4B), 0x48),
+            "input": Key(whole(0, 3), required=True),
+            "at_4ma": Key(whole(-(10**9), 10**9), required=True),
+            "at_20ma": Key(whole(-(10**9), 10**9), required=True),
+            "shunt_ohm": Key(whole(1, 1000), 100),
+            "range_mv": Key(one_of(6144, 4096, 2048, 1024, 512, 256), 2048),
+        },
+        "i2c",
+        50,
+    ),
+    "pulse": (
+        {
+            "pin": Key(pin, required=True),
+            "per_pulse": Key(number, Fraction(1)),
+            "index": Key(number, Fraction(0)),
+            "debounce": Key(duration(0, 10_000), 10, "debounce_ms"),
+            **CONTACT,
+        },
+        "",
+        0,
+    ),
+    "digital": ({"pins": Key(pins, required=True), **CONTACT}, "", 0),
+}
