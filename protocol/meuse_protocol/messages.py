@@ -51,7 +51,6 @@ ERR_LIMIT = 3  # beyond the limits
 ERR_CONTENT = 4  # elements that make no sense
 ERR_CONFLICT = 5  # same stream and seq, other bytes
 ERR_DEVICE = 6  # this device may not speak here: unknown, or its key does not fit
-ERR_DEVICE = 6  # this host does not know the device, or not with this key
 
 GAP_LOG_FULL = 1  # the oldest records were dropped
 GAP_POWER_CUT = 2  # numbers reserved, never flushed
