@@ -1,0 +1,136 @@
+"""What stands around the readings: devices, boots, schemas, and the gaps that are still open."""
+
+import sqlite3
+from typing import Final
+
+from meuse_protocol import messages
+from meuse_protocol.received import RangeSet
+
+from meuse.catalog import Facts
+from meuse.query.small import INTEGER, TEXT, TIME, Columns
+
+Rows = list[tuple[object, ...]]
+
+DEVICES: Final[Columns] = {
+    "device": TEXT,
+    "tenant": TEXT,
+    "site": TEXT,
+    "stream": INTEGER,
+    "bound_at": TIME,
+    "closed_at": TIME,
+    "next_seq": INTEGER,
+    "records": INTEGER,
+}
+BOOTS: Final[Columns] = {
+    "device": TEXT,
+    "stream": INTEGER,
+    "boot": INTEGER,
+    "cause": INTEGER,
+    "firmware": TEXT,
+    "seq": INTEGER,
+    "received_at": TIME,
+}
+SCHEMAS: Final[Columns] = {
+    "device": TEXT,
+    "stream": INTEGER,
+    "schema_id": INTEGER,
+    "name": TEXT,
+    "tick_ms": INTEGER,
+    "channel": TEXT,
+    "unit": TEXT,
+    "exp10": INTEGER,
+    "flags": INTEGER,
+}
+GAPS: Final[Columns] = {
+    "device": TEXT,
+    "stream": INTEGER,
+    "first_seq": INTEGER,
+    "last_seq": INTEGER,
+    "records": INTEGER,
+    "reason": TEXT,
+    "source": TEXT,
+    "recorded_at": TIME,
+}
+
+# A seq that nobody has announced as lost and nobody has seen: it may be on its way.
+AWAITED: Final = "awaited"
+_REASONS: Final = {
+    code: name.removeprefix("GAP_").lower()
+    for name, code in vars(messages).items()
+    if name.startswith("GAP_") and isinstance(code, int)
+}
+_LAST_SEQ: Final = 0xFFFFFFFF
+
+
+def devices(db: sqlite3.Connection) -> Rows:
+    """One row per stream, and one for each device that has none yet."""
+    rows: Rows = []
+    for row in db.execute(
+        "SELECT device, coalesce(tenant, 'default'), coalesce(site, 'default'), stream, bound_ms,"
+        " closed_ms, next_seq, received"
+        " FROM (SELECT device FROM devices UNION SELECT device FROM streams)"
+        " LEFT JOIN devices USING (device) LEFT JOIN streams USING (device)"
+        " ORDER BY device, bound_ms"
+    ):
+        received = row[-1]
+        records = None if received is None else _count(_set(received))
+        rows.append((*row[:-1], records))
+    return rows
+
+
+def boots(db: sqlite3.Connection) -> Rows:
+    return db.execute(
+        "SELECT device, stream, boot, cause, firmware, seq, received_ms"
+        " FROM boots LEFT JOIN streams USING (stream) ORDER BY device, stream, boot"
+    ).fetchall()
+
+
+def schemas(facts: Facts) -> Rows:
+    """One row per channel of every schema."""
+    return sorted(
+        (facts.origin(stream).device, stream, sid, found.name, found.tick_ms, *channel)
+        for (stream, sid), found in facts.schemas.items()
+        for channel in found.channels
+    )
+
+
+def gaps(db: sqlite3.Connection) -> Rows:
+    """What is missing: announced gaps less what came all the same, then what is still awaited.
+
+    No seq stands in two rows; last_seq and records are None where nobody knows the end.
+    """
+    rows: Rows = []
+    for stream, device, blob in db.execute(
+        "SELECT stream, device, received FROM streams ORDER BY device, bound_ms"
+    ).fetchall():
+        covered = _set(blob)
+        last = covered.last()
+        announced = db.execute(
+            "SELECT first_seq, last_seq, reason, source, recorded_ms FROM gaps"
+            " WHERE stream = ? ORDER BY recorded_ms, first_seq",
+            (stream,),
+        )
+        for first_seq, last_seq, reason, source, recorded_ms in announced:
+            name = _REASONS.get(reason, f"reason_{reason}")
+            for first, end in covered.missing(first_seq, last_seq):
+                row = (device, stream, *_ends(first, end), name, source, recorded_ms)
+                rows.append(row)
+            covered.add_range(first_seq, last_seq)
+        for first, end in covered.missing(1, last) if last else []:
+            rows.append((device, stream, *_ends(first, end), AWAITED, "", None))
+    return rows
+
+
+def _set(blob: bytes) -> RangeSet:
+    found: RangeSet = RangeSet.from_bytes(blob)
+    return found
+
+
+def _count(numbers: RangeSet) -> int:
+    return sum(last - first + 1 for first, last in numbers.ranges())
+
+
+def _ends(first: int, last: int) -> tuple[int, int | None, int | None]:
+    if last == _LAST_SEQ:
+        return first, None, None
+    return first, last, last - first + 1

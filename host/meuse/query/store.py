@@ -1,0 +1,106 @@
+"""One consistent view of everything stored, as SQL: lake and tail together, each row exactly once.
+
+The cursor, the list of files and the tail come from one SQLite read transaction; the files cannot
+go while the view is open. Safe while the host is writing, in this process or another.
+"""
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from meuse import catalog, logical
+from meuse.journal.database import FILE_NAME, open_reader
+from meuse.lake import files, lock, parquet
+from meuse.query import around, small, tail
+from meuse.query.selection import Selection, known_or_raise
+from meuse.readings import Arrays
+
+if TYPE_CHECKING:
+    import duckdb
+
+# What a query may take of a small machine; sorts that need more go to files in the lake's folder.
+_MEMORY: Final = "512MB"
+_THREADS: Final = 2
+
+
+class Snapshot(NamedTuple):
+    """What the journal says at one moment."""
+
+    files: list[Path]
+    tail: Arrays
+    facts: catalog.Facts
+    devices: around.Rows
+    boots: around.Rows
+    gaps: around.Rows
+
+
+@contextmanager
+def opened(
+    data: Path,
+    selection: Selection = Selection(),  # noqa: B008 - frozen
+) -> Iterator["duckdb.DuckDBPyConnection"]:
+    """A connection with the views readings, gaps, devices, boots and schemas.
+
+    The selection only spares work: what it leaves out may be missing in `readings`, what it wants
+    is there; say it again in SQL. Raises JournalError without a journal, ConfigError for names
+    that do not exist.
+    """
+    with ExitStack() as held:
+        folder = data / files.FOLDER
+        if folder.is_dir():
+            held.enter_context(lock.reading(folder))
+        journal = open_reader(data / FILE_NAME)
+        try:
+            snapshot = take(journal, folder, selection)
+        finally:
+            journal.close()
+        spill = folder if folder.is_dir() else data
+        db = held.enter_context(parquet.connect(spill, _THREADS, _MEMORY))
+        _views(db, snapshot)
+        yield db
+
+
+def take(journal: sqlite3.Connection, folder: Path, selection: Selection) -> Snapshot:
+    """Everything the query needs of the journal, in one read transaction."""
+    journal.execute("BEGIN")
+    try:
+        facts = catalog.load(journal)
+        _check_names(journal, facts, selection)
+        return Snapshot(
+            [
+                folder / file.name
+                for file in files.done(journal)
+                if selection.overlaps(file.min_ms, file.max_ms)
+                or (file.undated and (selection.undated or not selection.ranged))
+            ],
+            tail.load(journal, facts, selection),
+            facts,
+            around.devices(journal),
+            around.boots(journal),
+            around.gaps(journal),
+        )
+    finally:
+        journal.execute("COMMIT")
+
+
+def _check_names(journal: sqlite3.Connection, facts: catalog.Facts, selection: Selection) -> None:
+    devices = {str(row[0]) for row in around.devices(journal)}
+    known_or_raise("device", selection.devices, devices)
+    channels = {channel[0] for schema in facts.schemas.values() for channel in schema.channels}
+    known_or_raise("channel", selection.channels, channels)
+
+
+def _views(db: "duckdb.DuckDBPyConnection", snapshot: Snapshot) -> None:
+    logical.register(db, "tail", snapshot.tail)
+    db.execute(f"CREATE VIEW tail AS {logical.select('tail')}")
+    parts = ["SELECT * FROM tail"]
+    if snapshot.files:
+        listed = ", ".join(parquet.literal(path) for path in snapshot.files)
+        parts.append(f"SELECT * FROM read_parquet([{listed}])")
+    db.execute(f"CREATE VIEW readings AS {' UNION ALL '.join(parts)}")
+    small.view(db, "devices", around.DEVICES, snapshot.devices)
+    small.view(db, "boots", around.BOOTS, snapshot.boots)
+    small.view(db, "gaps", around.GAPS, snapshot.gaps)
+    small.view(db, "schemas", around.SCHEMAS, around.schemas(snapshot.facts))
