@@ -116,7 +116,7 @@ def _values(node: ast.expr, known: dict[str, Value], several: int) -> list[Value
     """What the expression is worth, [] if that is not known before it runs."""
     if several and isinstance(node, ast.Tuple):
         return [v for e in node.elts for v in _values(e, known, 0)]
-    safe = (ast.Expression, ast.Constant, ast.BinOp, ast.UnaryOp, ast.operator, ast.unaryop, ast.Name, ast.Load, ast.Call)
+    safe = (ast.Constant, ast.BinOp, ast.UnaryOp, ast.operator, ast.unaryop, ast.Name, ast.Load, ast.Call)
     for n in ast.walk(node):
         if not isinstance(n, safe) or (isinstance(n, ast.Name) and n.id not in known and n.id != "range"):
             return []

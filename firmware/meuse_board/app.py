@@ -3,7 +3,7 @@
     app = App(config, device, psk, hardware, time, random_u32)
     app.run()          until stop() and what follows it is done, or reboot
 
-config, the product compiled by the PC (a dict; all keys optional but `groups` and `links`):
+config.value, the product compiled by the PC (all keys optional but `groups` and `links`):
     product, version   str, told in BOOT
     outputs            [{name, pin, safe}]                            outputs.py
     buses              {name: {kind: i2c|spi|onewire, ...}}           hardware.py
@@ -41,12 +41,14 @@ CRASH = 1  # BLOB kind: the traceback that ended the boot before
 class App:
     """`time` has ticks_ms, ticks_diff and gmtime; random_u32() gives 32 random bits; `root` holds the board's files."""
 
-    def __init__(self, config: dict, device: str, psk, hardware, time, random_u32, root: str = ""):
+    def __init__(self, config, device: str, psk, hardware, time, random_u32, root: str = ""):
         self.config = config
+        self.settings = settings = config.value
         self.device = device
         self.version = VERSION
-        self.problems = []  # for the technician: what of the configuration does not work, and why
-        self.log = FlashLog(root + "/log", random_u32, **config.get("log", {}))
+        # For the technician: what of the configuration does not work, and why.
+        self.problems = ["output %s cannot be driven" % name for name in getattr(config, "unsafe", ())]
+        self.log = FlashLog(root + "/log", random_u32, **settings.get("log", {}))
         self.kept = Kept(root + "/kept")
         self.clock = Clock(time.ticks_ms, time.ticks_diff, self.log.boot_no)
         self.heap = Heap()
@@ -59,16 +61,16 @@ class App:
         self._collect_ms = 0
         self._schemas = []
         self.endpoint = BoardEndpoint(device, self.log.stream, psk, self.log)
-        for settings in config["links"]:
-            self._link(settings, time.gmtime, random_u32)
+        for one in settings.get("links") or [{"kind": "uart"}]:
+            self._link(one, time.gmtime, random_u32)
         self.sampler = Sampler([], self.clock, lambda *row: self._batcher.add(*row))
         groups = self.sampler.groups
         self._batcher = Batcher(groups, self.clock, self.runners[0].link.mtu, self.append)
         self.append(BOOT, (self.clock.boot, self.cause, self._firmware()))
-        for settings in config["groups"]:
-            groups.append(Group(settings, [self._channel(s) for s in settings["channels"]]))
-        if config.get("health_ms", 60_000):
-            groups.append(self._health(config.get("health_ms", 60_000)))
+        for one in settings.get("groups", ()):
+            groups.append(Group(one, [self._channel(s) for s in one["channels"]]))
+        if settings.get("health_ms", 60_000):
+            groups.append(self._health(settings.get("health_ms", 60_000)))
         self._name_schemas()
 
     # -- wiring
@@ -121,8 +123,8 @@ class App:
         self.kept.flush()
 
     def _firmware(self) -> str:
-        c = self.config
-        return "%s %s %s" % (self.version, c.get("product", "?"), c.get("version", "?"))
+        s = self.settings
+        return "%s %s %s" % (self.version, s.get("product", "?"), s.get("version", "?"))
 
     # -- records and events
 
@@ -165,7 +167,7 @@ class App:
             self.heap.collect()
         if self._state != RUNNING:
             self._wind_up(now)
-        self._hardware.feed(self.config.get("watchdog_ms", 0))
+        self._hardware.feed(self.settings.get("watchdog_ms", 0))
         return wake_ms
 
     def run(self, also=()) -> None:

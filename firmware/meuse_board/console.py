@@ -46,7 +46,7 @@ class Console:
 
     def do_status(self, words):
         app = self._app
-        product = app.config.get("product", "?")
+        product = app.settings.get("product", "?")
         yield "device   %s, product %s, firmware %s" % (app.device, product, app.version)
         yield "up       %s, boot %d (%s)" % (span(app.clock.now()), app.clock.boot, CAUSES[app.cause])
         yield from self.do_time(words)
@@ -68,8 +68,8 @@ class Console:
                 if c.value is None:
                     yield "  %-16s not read yet" % s["name"]
                 elif isinstance(c.value, int):
-                    text = "  %-16s %s %s, %s ago" % (s["name"], decimal(c.value, s["exp"]), s["unit"], span(now - c.at_ms))
-                    yield text + (", ALARM" if c.alarm.on else "")
+                    text = "  %-16s %s %s, " % (s["name"], decimal(c.value, s["exp"]), s["unit"])
+                    yield text + span(now - c.at_ms) + (" ago, ALARM" if c.alarm.on else " ago")
                 else:
                     q = -c.value[0]
                     yield "  %-16s no value: %s" % (s["name"], WHY[q] if q < len(WHY) else "reason %d" % q)
@@ -81,7 +81,8 @@ class Console:
             text = "link     %s %s, %d sent, %d received, %d damaged" % (
                 runner.name, "up" if link.up else "DOWN", link.sent, link.received, link.damaged
             )
-            yield text + ", host heard %s ago" % span(now - runner.heard_ms) if runner.heard_ms else text + ", host never heard"
+            heard_ms = runner.heard_ms
+            yield text + (", host never heard" if heard_ms is None else ", host heard %s ago" % span(now - heard_ms))
 
     def do_log(self, words):
         log = self._app.log
@@ -97,6 +98,21 @@ class Console:
             yield "time     unknown, no host has told it; readings count from the boot and are dated later"
         else:
             yield "time     %s, wrong by %d ms at most" % (utc_text(utc, self._gmtime), clock.err_ms)
+
+    def do_config(self, words):
+        config = self._app.config
+        try:
+            if words[:1] == ["get"] and len(words) < 3:
+                yield from config.lines(*words[1:])
+            elif words[:1] == ["set"] and len(words) == 3:
+                changed = config.set(words[1], words[2])
+                yield "stored, works after: reboot" if changed else "it has that value already"
+            else:
+                yield "say: config get, config get KEY, or config set KEY VALUE"
+        except ValueError as problem:
+            yield str(problem)
+        except OSError as problem:
+            yield "flash refuses (error %d), nothing changed; try again" % problem.errno
 
     def do_frames(self, words):
         if words not in (["on"], ["off"]):

@@ -53,7 +53,7 @@ class Hardware:
 
     def pollable(self, port):
         """What select.poll can wait on for this port."""
-        return port
+        return getattr(port, "pollable", port)
 
     def network(self, settings: dict) -> bool:
         """Whether IP can flow; begins to join the Wi-Fi that `ssid` names. Without `ssid` the network is just there."""
@@ -68,7 +68,7 @@ class Hardware:
         return self._station.isconnected()
 
     def feed(self, timeout_ms: int) -> None:
-        """Starts the watchdog at the first call, feeds it at each: RP2's bites after 8.3 s at most and cannot be stopped."""
+        """Starts the watchdog at the first call, feeds it at each; RP2's bites after 8.3 s at most."""
         if self._watchdog:
             self._watchdog.feed()
         elif timeout_ms:

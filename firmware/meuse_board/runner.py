@@ -8,7 +8,7 @@ from meuse_protocol.states import DOWN, QUIET
 
 
 class Runner:
-    """`on_event(event, now_ms)` gets the endpoint's events, one at a time; `random_u32` makes the nonce of a link-up."""
+    """`on_event(event, now_ms)` gets the endpoint's events one at a time; random_u32() makes the nonce of a link-up."""
 
     def __init__(self, name: str, link, endpoint, on_event, random_u32):
         self.name = name

@@ -1,4 +1,4 @@
-"""The rules of reporting, as pure arithmetic: when the next reading is due, what counts as a change, what as an alarm."""
+"""The rules of reporting, as pure arithmetic: when a reading is due, what counts as a change, what as an alarm."""
 
 
 def next_due(now_ms: int, period_ms: int, offset_ms: int, last_ms) -> int:

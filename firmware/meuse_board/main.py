@@ -1,0 +1,76 @@
+"""What a board runs: safe outputs, a moment for `mpremote` to break in, then the application until the power goes.
+
+/main.py on a board is `from meuse_board.main import run; run()`; the simulator calls run() with its own arguments.
+"""
+
+import io
+import os
+import sys
+import time
+
+from .boot import boot
+
+BREAK_IN_MS = 2000
+CRASH_MS = 10_000  # between a crash and the reset: no loop that wears the flash, and time to break in
+CRASH_BYTES = 1000
+
+
+def random_u32() -> int:
+    return int.from_bytes(os.urandom(4), "big")
+
+
+def run(root: str = "", break_in_ms: int = BREAK_IN_MS, also=(), ready=None) -> None:
+    """`root`: where the board's files are; `also`: see App.run; ready(app) is called once, before the first reading."""
+    config = boot(root)
+    time.sleep_ms(break_in_ms)
+    from .hardware import Hardware
+
+    hardware = Hardware(config.value.get("buses", {}))
+    try:
+        from .app import App
+        from .identity import identity
+
+        device, key = identity(root + "/secret.bin") or ("unnamed", None)
+        app = App(config, device, key, hardware, time, random_u32, root)
+        _report(app, root)
+        if ready:
+            ready(app)
+        _interruptible(False)
+        app.run(also)
+    except Exception as problem:
+        _interruptible(True)
+        _note(root, problem)
+        time.sleep_ms(CRASH_MS)
+        hardware.reboot()
+    finally:
+        _interruptible(True)
+
+
+def _interruptible(on: bool) -> None:
+    """While frames flow, a byte 3 is a byte and not Ctrl-C."""
+    import micropython
+
+    if hasattr(micropython, "kbd_intr"):
+        micropython.kbd_intr(3 if on else -1)
+
+
+def _note(root: str, problem) -> None:
+    """Keeps what ended this boot for the next one."""
+    text = io.StringIO()
+    sys.print_exception(problem, text)
+    sys.print_exception(problem)
+    try:
+        with open(root + "/crash.txt", "w") as f:
+            f.write(text.getvalue()[-CRASH_BYTES:])
+    except OSError:
+        pass  # the flash may be why
+
+
+def _report(app, root: str) -> None:
+    try:
+        with open(root + "/crash.txt") as f:
+            text = f.read()
+        app.report_crash(text)
+        os.remove(root + "/crash.txt")
+    except OSError:
+        pass  # the boot before ended well

@@ -1,0 +1,88 @@
+"""A board on the work bench: the real application on real MicroPython, with sensors of the test's choosing.
+
+    micropython -X heapsize=... -m bench FOLDER     MICROPYPATH: the compiled firmware; MEUSE_UART0: its serial port
+
+FOLDER holds config.msgpack, values.json (channel -> value, [-q], null for never ready, a text to raise; read again at
+each reading) and the board's own files. FOLDER/stop, once there, stops it; a reboot ends it with status 7.
+"""
+
+import json
+import os
+import sys
+import time
+
+from meuse_board.app import App
+from meuse_board.config import Config
+from meuse_board.main import random_u32
+
+folder = sys.argv[1]
+
+
+class Driver:
+    """What values.json says."""
+
+    def __init__(self, bus, settings, kept):
+        self._name = settings["name"]
+        self._wait_ms = settings.get("wait_ms", 0)
+        if settings.get("broken"):
+            raise ValueError("no such pin")
+
+    def start(self, now):
+        return self._wait_ms
+
+    def read(self, now):
+        with open(folder + "/values.json") as f:
+            value = json.load(f).get(self._name, 0)
+        if isinstance(value, str):
+            raise OSError(value)
+        return value
+
+
+class Table:
+    """Stands for the module of a driver."""
+
+    Driver = Driver
+
+
+sys.modules["meuse_board.drivers.table"] = Table
+
+
+class Bench:
+    """Hardware as the application knows it: descriptors for ports, a file for a watchdog."""
+
+    def bus(self, name):
+        return None
+
+    def serial(self, settings):
+        return open(int(os.getenv("MEUSE_UART%d" % settings["uart"])), "r+b", buffering=0)
+
+    def pollable(self, port):
+        return port
+
+    def network(self, settings):
+        return True
+
+    def feed(self, timeout_ms):
+        try:
+            os.remove(folder + "/stop")
+        except OSError:
+            return
+        app.stop()
+
+    def cause(self):
+        return 1
+
+    def reboot(self):
+        sys.exit(7)
+
+
+def secret():
+    try:
+        with open(folder + "/key", "rb") as f:
+            return f.read()
+    except OSError:
+        return None
+
+
+app = App(Config(folder + "/config.msgpack"), "bench-1", secret(), Bench(), time, random_u32, folder)
+app.run()

@@ -1,0 +1,203 @@
+"""The other end of a board's cable in these tests: a host that stores in memory, and a person who types.
+
+Owns a socket to a board on the bench and what came over it; the board is a real process.
+"""
+
+import json
+import os
+import select
+import socket
+import subprocess
+import time
+from binascii import crc32
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import msgpack
+from meuse_protocol.columns_decode import decode
+from meuse_protocol.framing import FRAME, TEXT, Deframer, frame
+from meuse_protocol.host_endpoint import GapFound, HostEndpoint, Record
+from meuse_protocol.host_stream import StreamState
+from meuse_protocol.messages import DATA, SINGLE, parse
+
+DEFAULT: dict[str, Any] = {
+    "product": "bench",
+    "version": "1",
+    "health_ms": 0,
+    "links": [{"kind": "uart", "uart": 0, "max_pdu": 1024}],
+    "groups": [
+        {
+            "name": "every_50ms",
+            "tick_ms": 50,
+            "period_ms": 50,
+            "max_age_ms": 200,
+            "channels": [
+                {"name": "flue", "unit": "Cel", "exp": -1, "driver": "table"},
+                {"name": "water", "unit": "Cel", "exp": -2, "driver": "table"},
+            ],
+        }
+    ],
+}
+
+
+class Memory:
+    """A journal for one test: streams, and every record that came, by (stream, seq)."""
+
+    def __init__(self, key: bytes | None = None) -> None:
+        self.key = key
+        self.streams: dict[int, StreamState] = {}
+        self.records: dict[tuple[int, int], bytes] = {}
+        self.gaps: list[tuple[int, int, int]] = []
+
+    def keys(self, device: str) -> list[bytes] | None:
+        if device != "bench-1":
+            return None
+        return [self.key] if self.key else []
+
+    def stream(self, stream: int) -> StreamState | None:
+        return self.streams.get(stream)
+
+    def bind(self, stream: int, device: str) -> StreamState:
+        return self.streams.setdefault(stream, StreamState(stream, device, self.keys(device) or []))
+
+    def fields(self, kind: int) -> list[list[Any]]:
+        """The elements of all records of a kind, by seq; a record has no stream, so 0 stands for it."""
+        found = [parse(r[:2] + b"\0" + r[2:]).fields for (_, _), r in sorted(self.records.items()) if r[1] == kind]
+        return found
+
+    def values(self, channel: int, sid: int = 1) -> list[Any]:
+        """All values of a channel, in order of their records."""
+        out: list[Any] = []
+        for (_, _), r in sorted(self.records.items()):
+            fields = parse(r[:2] + b"\0" + r[2:]).fields
+            if fields[0] == SINGLE and fields[3] == sid:
+                out.append(fields[5 + channel])
+            elif fields[0] == DATA and fields[3] == sid:
+                out += decode(fields)[1][channel]
+        return out
+
+
+class Board:
+    """The process, and this end of its serial cable. `poll` moves everything; waiting is polling with a deadline."""
+
+    def __init__(self, folder: Path, path: str, micropython: str, settings: dict[str, Any], heap: str = "192k") -> None:
+        self.folder = folder
+        self.text: list[str] = []
+        self.frames = 0
+        self.damaged = 0
+        self.utc_ms: int | None = None
+        self.listening = True
+        self._heap = heap
+        self._path = path
+        self._micropython = micropython
+        self.deploy(settings)
+        self.values(flue=215, water=4180)
+        self.memory = Memory()
+        self.process: subprocess.Popen[bytes] | None = None
+
+    def deploy(self, settings: dict[str, Any]) -> None:
+        payload = msgpack.packb(settings)
+        (self.folder / "config.msgpack").write_bytes(msgpack.packb([1, crc32(payload), payload]))
+        (self.folder / "config.msgpack.2").unlink(missing_ok=True)
+
+    def values(self, **values: object) -> None:
+        beside = self.folder / "values.new"
+        beside.write_text(json.dumps(values))
+        beside.replace(self.folder / "values.json")
+
+    def start(self) -> "Board":
+        here, there = socket.socketpair()
+        there.setblocking(False)
+        self.socket = here
+        self.socket.setblocking(False)
+        environment = {**os.environ, "MICROPYPATH": self._path, "MEUSE_UART0": str(there.fileno())}
+        command = [self._micropython, "-X", f"heapsize={self._heap}", "-m", "bench", str(self.folder)]
+        log = (self.folder / "stderr").open("ab")
+        self.process = subprocess.Popen(command, env=environment, pass_fds=[there.fileno()], stdout=log, stderr=log)
+        log.close()
+        there.close()
+        self.plug()
+        return self
+
+    def plug(self) -> None:
+        """A fresh host end: what a host process knows of a link when it opens it."""
+        self.host = HostEndpoint(self.memory, trusted=self.memory.key is None)
+        self.deframer = Deframer(2048)
+
+    def poll(self) -> None:
+        now = int(time.monotonic() * 1000)
+        readable, _, _ = select.select([self.socket], [], [], 0.02)
+        data = b""
+        if readable:
+            try:
+                data = self.socket.recv(65536)
+            except ConnectionError:
+                pass
+            if not data:
+                time.sleep(0.01)  # hung up: nothing will come
+        self.deframer.feed(data)
+        while (item := self.deframer.next()) is not None:
+            if item[0] == TEXT:
+                self.text.append(item[1].decode())
+            elif item[0] == FRAME:
+                self.frames += 1
+                if self.listening:
+                    self.host.receive(item[1], now, self.utc_ms)
+            else:
+                self.damaged += 1
+        self._store(now)
+
+    def _store(self, now: int) -> None:
+        while (event := self.host.next_event()) is not None:
+            if isinstance(event, Record):
+                known = self.memory.records.setdefault((event.state.stream, event.seq), bytes(event.record))
+                assert known == event.record
+                self.host.stored(event.state.stream, [event.seq], now)
+            elif isinstance(event, GapFound):
+                self.memory.gaps.append((event.first, event.last, event.reason))
+                self.host.gap_stored(event.state.stream, event.first, event.last, now)
+        while self.listening and (e2e := self.host.next_pdu(now)) is not None:
+            self.send(frame(e2e))
+
+    def send(self, data: bytes) -> None:
+        self.socket.sendall(data)
+
+    def until(self, what: Callable[[], Any], seconds: float = 10.0) -> Any:
+        deadline = time.monotonic() + seconds
+        while not (found := what()):
+            assert self.process is None or self.process.poll() is None, (self.folder / "stderr").read_text()
+            assert time.monotonic() < deadline, (self.text[-20:], self.frames, (self.folder / "stderr").read_text())
+            self.poll()
+        return found
+
+    def ask(self, line: str, end: str, seconds: float = 10.0) -> str:
+        """Types a line; all text up to and including the line that holds `end`."""
+        begin = len(self.text)
+        self.send(line.encode() + b"\r")
+        self.until(lambda: any(end in t for t in self.text[begin:]), seconds)
+        return "\n".join(self.text[begin:])
+
+    def stop(self, seconds: float = 15.0) -> int:
+        """Asks for an orderly end -> exit status."""
+        assert self.process
+        (self.folder / "stop").touch()
+        return self.wait(seconds)
+
+    def wait(self, seconds: float = 15.0) -> int:
+        assert self.process
+        deadline = time.monotonic() + seconds
+        while self.process.poll() is None:
+            assert time.monotonic() < deadline, "the board does not end"
+            self.poll()
+        status = self.process.returncode
+        self.process = None
+        self.socket.close()
+        return status
+
+    def kill(self) -> None:
+        if self.process:
+            self.process.kill()
+            self.process.wait()
+            self.process = None
+            self.socket.close()
