@@ -25,13 +25,15 @@ LOG_BYTES = 1_000_000
 
 @dataclass(frozen=True)
 class Image:
-    """What runs: interpreter, heap, MICROPYPATH of the compiled firmware, first module and its arguments."""
+    """What runs: interpreter, heap, MICROPYPATH of the compiled firmware, first module and its arguments,
+    and which of the chip's UARTs the cable is on."""
 
     micropython: str
     heap: str
     path: str
     module: str
     arguments: tuple[str, ...]
+    uart: int
 
 
 class Board:
@@ -167,7 +169,7 @@ class Board:
         environment = {
             "MICROPYPATH": image.path,
             "MEUSE_WIRES": str(wires.fileno()),
-            "MEUSE_UART0": str(uart.fileno()),
+            f"MEUSE_UART{image.uart}": str(uart.fileno()),
         }
         with log.open("ab") as output:
             return await asyncio.create_subprocess_exec(

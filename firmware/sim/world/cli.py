@@ -66,13 +66,13 @@ def play(options: argparse.Namespace) -> int:
     folder.mkdir(parents=True, exist_ok=True)
     lock_fd = lock(folder)
     if options.module == "start":
-        product = deploy.Product(played.product, options.device, options.host, options.key)
+        board = deploy.Board(played.product, options.device, options.host, options.key)
         path = options.path or deploy.firmware(FIRMWARE)
-        deploy.files(product, folder, FIRMWARE)
+        deploy.files(board, folder / "deploy", FIRMWARE)
         words = (str(folder / "deploy"), str(folder / "flash.bin"), str(FLASH_BLOCKS))
     else:
         path, words = options.path, tuple(options.arguments)
-    image = Image(interpreter, options.heap or played.heap, path, options.module, words)
+    image = Image(interpreter, options.heap or played.heap, path, options.module, words, played.uart)
     setting = Setting(folder, options.device, image, options.speed or played.speed)
 
     async def run() -> int:

@@ -1,21 +1,27 @@
 """What goes onto a virtual board before its first start: compiled firmware, configuration, key.
 
-Owns the files' places; how firmware and products are compiled is the business of firmware/build.py.
+Owns the files' places; how firmware and products are compiled is the business of firmware/build.py and
+firmware/product.py, which are loaded when needed.
 """
 
+import importlib
+import sys
 from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
+
+KEY_BYTES = 32
 
 
 class DeployError(Exception):
-    """Firmware or product that cannot be put onto a board."""
+    """Firmware, product or key that cannot be put onto a board."""
 
 
 @dataclass(frozen=True)
-class Product:
-    """`path` of the product's TOML file and what makes this board its own."""
+class Board:
+    """`product`: its TOML file; `key`: file of 32 bytes or 64 hexadecimal digits, None for a board without."""
 
-    path: Path
+    product: Path
     device: str
     host: str | None
     key: Path | None
@@ -24,10 +30,37 @@ class Product:
 def firmware(folder: Path) -> str:
     """MICROPYPATH of the compiled firmware; compiles what is missing or old."""
     build = folder.parent / "build"
+    _module(folder, "build").build()
     return f"{build / 'mpy'}:{build / 'mpy-sim'}:.frozen"
 
 
-def files(product: Product, folder: Path, firmware: Path) -> None:
-    """Writes deploy/config.msgpack and deploy/secret.bin; start.py copies them to a flash without any."""
-    target = folder / "deploy"
+def files(board: Board, target: Path, folder: Path) -> None:
+    """Writes config.msgpack and secret.bin to `target`; start.py copies them to a flash that has none."""
+    product = _module(folder, "product")
     target.mkdir(exist_ok=True)
+    try:
+        config = product.compile_product(board.product, board.host)
+    except product.ProductError as e:
+        raise DeployError(str(e)) from None
+    (target / "config.msgpack").write_bytes(config)
+    secret = target / "secret.bin"
+    secret.touch(mode=0o600)
+    secret.write_bytes(product.secret(board.device, _key(board.key) if board.key else None))
+
+
+def _key(path: Path) -> bytes:
+    try:
+        data = path.read_bytes()
+        key = data if len(data) == KEY_BYTES else bytes.fromhex(data.decode("ascii"))
+    except (OSError, ValueError) as e:
+        raise DeployError(f"{path}: no key: {e}") from None
+    if len(key) != KEY_BYTES:
+        raise DeployError(f"{path}: a key has {KEY_BYTES} bytes or {2 * KEY_BYTES} hexadecimal digits")
+    return key
+
+
+def _module(folder: Path, name: str) -> ModuleType:
+    for path in (folder, folder.parent / "protocol"):
+        if str(path) not in sys.path:
+            sys.path.append(str(path))
+    return importlib.import_module(name)

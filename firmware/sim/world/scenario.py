@@ -73,6 +73,7 @@ class Scenario:
     start_s: int
     speed: Fraction
     heap: str
+    uart: int
     baud: int
     devices: tuple[DeviceSpec, ...]
     faults: tuple[Fault, ...]
@@ -97,6 +98,7 @@ def read(path: Path) -> Scenario:
         start_s=table.integer("start_s", 0, trace.length_s, 0),
         speed=table.number("speed", 60),
         heap=table.text("heap", "96k"),
+        uart=table.integer("uart", 0, 9, 1),
         baud=table.integer("baud", 300, 4_000_000, 115_200),
         devices=devices,
         faults=tuple(_fault(t, targets) for t in table.tables("fault")),
