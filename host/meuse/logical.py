@@ -37,27 +37,32 @@ COLUMNS: Final[dict[str, tuple[str, str]]] = {
     "schema_id": ("INTEGER", "schema id within the stream"),
 }
 
-# What a view over no file and no array gives.
-EMPTY: Final = (
-    "SELECT "
-    + ", ".join(f'NULL::{kind} AS "{name}"' for name, (kind, _) in COLUMNS.items())
-    + " WHERE false"
-)
-
 
 def select(prefix: str) -> str:
     """The table over the arrays registered under `prefix`; keeps their order on one thread."""
+    sources = {
+        "device": "s.device",
+        "channel": "nullif(s.channel, '')",
+        "unit": "CASE WHEN s.channel = '' THEN NULL ELSE s.unit END",
+        "measured_at": f"make_timestamptz(nullif(r.measured_ms, {UNDATED_MS}) * 1000)",
+        "time_quality": "t.name",
+        "value": "CASE WHEN r.absent THEN NULL ELSE r.value END",
+        "text": "x.name",
+        "quality": "q.name",
+        "received_at": "make_timestamptz(r.received_ms * 1000)",
+        "boot": f"nullif(r.boot, {NONE})",
+        "uptime_ms": f"nullif(r.uptime_ms, {NONE})",
+        "stream": "s.stream",
+        "seq": "r.seq",
+        "row": 'r."row"',
+        "tenant": "s.tenant",
+        "site": "s.site",
+        "schema_id": f"nullif(s.schema_id, {NONE})",
+    }
+    # Every type is said: a column without any value would else have none, also in its file.
+    shown = ", ".join(f'{sources[name]}::{kind} AS "{name}"' for name, (kind, _) in COLUMNS.items())
     return f"""
-        SELECT s.device, nullif(s.channel, '') AS channel,
-            CASE WHEN s.channel = '' THEN NULL ELSE s.unit END AS unit,
-            make_timestamptz(nullif(r.measured_ms, {UNDATED_MS}) * 1000) AS measured_at,
-            t.name AS time_quality,
-            CASE WHEN r.absent THEN NULL ELSE r.value END AS value,
-            x.name AS text, q.name AS quality,
-            make_timestamptz(r.received_ms * 1000) AS received_at,
-            s.stream, r.seq, r."row", nullif(r.boot, {NONE}) AS boot,
-            nullif(r.uptime_ms, {NONE}) AS uptime_ms, s.tenant, s.site,
-            nullif(s.schema_id, {NONE}) AS schema_id
+        SELECT {shown}
         FROM {prefix}_rows r
         LEFT JOIN {prefix}_series s ON s.id = r.series
         LEFT JOIN {prefix}_time_quality t ON t.id = r.time_quality

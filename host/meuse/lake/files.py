@@ -69,9 +69,7 @@ def _in_state(db: sqlite3.Connection, state: str) -> list[LakeFile]:
     return [LakeFile(*row) for row in rows]
 
 
-def begin(
-    db: sqlite3.Connection, name: str, first_id: int, last_id: int, state: str, now_ms: int
-) -> None:
+def begin(db: sqlite3.Connection, name: str, first_id: int, last_id: int, state: str, now_ms: int) -> None:
     db.execute(
         "INSERT INTO lake_files(name, first_id, last_id, state, made_ms) VALUES(?, ?, ?, ?, ?)",
         (name, first_id, last_id, state, now_ms),

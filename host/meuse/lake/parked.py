@@ -20,10 +20,7 @@ class Waiting(NamedTuple):
     why: str
 
 
-_SELECT: Final = (
-    "SELECT id, stream, seq, type, received_ms, record"
-    " FROM parked JOIN records ON id = record_id WHERE "
-)
+_SELECT: Final = "SELECT id, stream, seq, type, received_ms, record FROM parked JOIN records ON id = record_id WHERE "
 
 
 def reason(block: Block) -> str:
@@ -33,9 +30,7 @@ def reason(block: Block) -> str:
     return f"clock:{'' if block.boot is None else block.boot}"
 
 
-def resolve(
-    db: sqlite3.Connection, readings: Readings, facts: Facts, policy: Policy, now_ms: int
-) -> list[int]:
+def resolve(db: sqlite3.Connection, readings: Readings, facts: Facts, policy: Policy, now_ms: int) -> list[int]:
     """Add what need not wait any longer to `readings`; returns the ids of those records.
 
     Stops when the file is full; the rest goes into the next one.
@@ -51,9 +46,7 @@ def resolve(
         if not _may_resolve(facts, stream, why) and since_ms > before_ms:
             continue
         expired = _ids(db, stream, why, before_ms)
-        for stored in _stored(
-            db, "stream = ? AND why = ? AND file IS NULL ORDER BY id", (stream, why)
-        ):
+        for stored in _stored(db, "stream = ? AND why = ? AND file IS NULL ORDER BY id", (stream, why)):
             if readings.values >= policy.file_values:
                 break
             block = decode.decode(stored, facts)
@@ -96,8 +89,7 @@ def settle(db: sqlite3.Connection, waiting: list[Waiting], file: str, now_ms: in
 
 def _ids(db: sqlite3.Connection, stream: int, why: str, before_ms: int) -> set[int]:
     rows = db.execute(
-        "SELECT record_id FROM parked JOIN records ON id = record_id"
-        " WHERE stream = ? AND why = ? AND since_ms <= ?",
+        "SELECT record_id FROM parked JOIN records ON id = record_id WHERE stream = ? AND why = ? AND since_ms <= ?",
         (stream, why, before_ms),
     )
     return {record_id for (record_id,) in rows}

@@ -9,12 +9,16 @@ import sys
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from typing import Final
 
 from meuse import catalog
 from meuse.errors import JournalError
 from meuse.journal.sqlite import SqliteJournal
-from meuse.lake import writer
+from meuse.lake import files, writer
 from meuse.lake.policy import Policy
+
+# No record may leave the journal before these have passed it.
+READERS: Final = (catalog.CURSOR, files.CURSOR)
 
 # How soon a new schema or anchor is in its table, and how often the age of the tail is looked at.
 INTERVAL_S = 1.0

@@ -59,9 +59,7 @@ def pending(db: sqlite3.Connection, policy: Policy) -> Pending:
     return Pending(*row)
 
 
-def recover(
-    db: sqlite3.Connection, folder: Path, policy: Policy, now_ms: int, step: Step = no_step
-) -> int:
+def recover(db: sqlite3.Connection, folder: Path, policy: Policy, now_ms: int, step: Step = no_step) -> int:
     """Finish what a crash interrupted; returns how many files that were."""
     for name in folder.glob("*.tmp"):
         name.unlink()
@@ -75,9 +73,7 @@ def recover(
     return len(left)
 
 
-def write_next(
-    db: sqlite3.Connection, folder: Path, policy: Policy, now_ms: int, step: Step = no_step
-) -> int:
+def write_next(db: sqlite3.Connection, folder: Path, policy: Policy, now_ms: int, step: Step = no_step) -> int:
     """Take the next range; returns how many records it had, 0 when the lake is up to date.
 
     Only records that are there when it starts, so a pass ends however fast new ones come.
@@ -102,17 +98,14 @@ def write_next(
     return gathered.last_id - start
 
 
-def gather(
-    db: sqlite3.Connection, facts: Facts, after_id: int, last_id: int | None, policy: Policy
-) -> Gathered:
+def gather(db: sqlite3.Connection, facts: Facts, after_id: int, last_id: int | None, policy: Policy) -> Gathered:
     """Decode records after `after_id`: up to `last_id`, or as many as one file takes."""
     readings = Readings(facts)
     waiting: list[parked.Waiting] = []
     end = after_id
     limit = policy.file_records if last_id is None else -1  # SQLite: no limit
     rows = db.execute(
-        f"SELECT {_COLUMNS} FROM records WHERE id > ? AND id <= coalesce(?, id)"
-        " ORDER BY id LIMIT ?",
+        f"SELECT {_COLUMNS} FROM records WHERE id > ? AND id <= coalesce(?, id) ORDER BY id LIMIT ?",
         (after_id, last_id, limit),
     )
     for stored in map(Stored._make, rows):
@@ -128,9 +121,7 @@ def gather(
     return Gathered(readings, waiting, end if last_id is None else last_id)
 
 
-def write(
-    db: sqlite3.Connection, folder: Path, span: Range, gathered: Gathered, now_ms: int, step: Step
-) -> None:
+def write(db: sqlite3.Connection, folder: Path, span: Range, gathered: Gathered, now_ms: int, step: Step) -> None:
     """Steps 2 to 6 for a committed range."""
     target = folder / span.name
     content: Content | None = None

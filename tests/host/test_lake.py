@@ -1,0 +1,333 @@
+"""The lake: whatever ends the writer, lake and tail together hold each row exactly once."""
+
+import random
+import re
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import duckdb
+import pytest
+from meuse import catalog
+from meuse.journal.purge import purge_step
+from meuse.lake import files, lock, merge, process, writer
+from meuse.lake.policy import MERGE_FILES, Policy, to_merge
+from meuse.lake.task import READERS
+from meuse.query import store
+from meuse.query.selection import Selection
+
+from tests.host.journals import NOON_MS
+from tests.host.rivers import River
+from tests.host.truths import assert_stored, stored
+
+WRITER = Path(__file__).with_name("lake_process.py")
+STEPS = ["range", "write", "sync", "rename", "folder", "done", "end"]
+MERGE_STEPS = ["merge " + name for name in ("range", "write", "sync", "rename", "done", "remove", "forget")]
+WEEK_MS = 7 * 86_400_000
+
+
+def start(river: River, file_records: int, *fatal: str) -> subprocess.Popen[bytes]:
+    arguments = [str(river.journal.data), str(river.now_ms), str(file_records), *fatal]
+    return subprocess.Popen([sys.executable, str(WRITER), *arguments], stdout=subprocess.DEVNULL)
+
+
+def run_here(river: River, policy: Policy | None = None, now_ms: int | None = None) -> process.Done:
+    at = river.now_ms if now_ms is None else now_ms
+    return process.run(river.journal.data, policy or Policy(), lambda: at, everything=True)
+
+
+def lake(river: River) -> Path:
+    return river.journal.data / files.FOLDER
+
+
+def assert_files_are_whole(river: River) -> None:
+    """After a run that ended by itself the folder holds exactly the files that count."""
+    db = river.journal.writer._db
+    named = db.execute("SELECT name, state, rows, bytes FROM lake_files").fetchall()
+    assert {state for _, state, _, _ in named} <= {"done"}
+    assert sorted(name for name, *_ in named) == sorted(
+        path.name for path in lake(river).iterdir() if not path.name.startswith(".")
+    )
+    for name, _, rows, size in named:
+        path = lake(river) / name
+        assert path.stat().st_size == size
+        (count,) = duckdb.connect().execute(f"SELECT count(*) FROM '{path}'").fetchone() or (0,)
+        assert count == rows
+
+
+@pytest.fixture
+def river(tmp_path: Path):
+    made = River(tmp_path, seed=7)
+    yield made
+    made.journal.close()
+
+
+def test_a_writer_killed_at_each_step_loses_and_doubles_nothing(river: River) -> None:
+    for round_, step in enumerate(STEPS + MERGE_STEPS):
+        river.flow(45)
+        killed = start(river, 5, step, "1" if step in MERGE_STEPS else str(1 + round_ % 3))
+        assert killed.wait(60) == -signal.SIGKILL, f"never reached {step}"
+        assert_stored(river)
+        river.flow(3)  # facts that arrive in between must not change what the range holds
+        assert_stored(river)
+    river.settle(len(river.owed))
+    assert start(river, 5).wait(60) == 0
+    assert_stored(river)
+    assert_files_are_whole(river)
+
+
+def test_a_writer_killed_at_random_moments_loses_and_doubles_nothing(river: River) -> None:
+    chance = random.Random(3)
+    for _ in range(8):
+        river.flow(40)
+        running = start(river, 5)
+        time.sleep(chance.uniform(0.2, 0.7))  # the moment is what varies here, not a wait
+        running.kill()
+        running.wait(60)
+        assert_stored(river)
+    assert start(river, 5).wait(60) == 0
+    assert_stored(river)
+    assert_files_are_whole(river)
+
+
+def test_writing_a_range_again_gives_the_same_file(river: River) -> None:
+    river.flow(100)
+    assert start(river, 1_000, "done").wait(60) == -signal.SIGKILL
+    (path,) = lake(river).glob("*.parquet")
+    first = path.read_bytes()
+    path.write_bytes(first[:100])  # as a torn disk would leave it
+    assert run_here(river).recovered == 1
+    assert path.read_bytes() == first
+
+
+def test_file_names_say_the_journal_and_the_records(river: River) -> None:
+    river.flow(50)
+    run_here(river)
+    (path,) = lake(river).glob("*.parquet")
+    last = river.journal.writer._db.execute("SELECT max(id) FROM records").fetchone()[0]
+    assert re.fullmatch(rf"[0-9a-f]{{16}}-1-{last}\.parquet", path.name)
+
+
+def test_a_file_is_sorted_by_device_channel_and_time(river: River) -> None:
+    river.flow(200)
+    river.settle(len(river.owed))
+    run_here(river)
+    (path,) = lake(river).glob("*.parquet")
+    rows = duckdb.connect().execute(
+        f"SELECT coalesce(device, ''), coalesce(channel, ''), schema_id,"
+        f" coalesce(epoch_ms(measured_at), {2**60}), seq, row FROM '{path}'"
+    )
+    named = rows.fetchall()
+    assert named == sorted(named)
+
+
+def test_small_files_do_not_pile_up(river: River) -> None:
+    for _ in range(30):
+        river.flow(10)
+        run_here(river)
+    assert len(list(lake(river).glob("*.parquet"))) < 2 * MERGE_FILES
+    assert_stored(river)
+    assert_files_are_whole(river)
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_merging_ends_and_keeps_its_bound(seed: int) -> None:
+    chance = random.Random(seed)
+    sizes: list[_Sized] = []
+    written = 0
+    for _ in range(600):
+        sizes.append(_Sized(chance.choice([5, 100, 9_000, 60_000, 400_000, 1_000_000])))
+        while run := to_merge(sizes):
+            at = sizes.index(run[0])
+            assert list(run) == sizes[at : at + len(run)]
+            merged = _Sized(sum(file.rows for file in run))
+            written += merged.rows
+            sizes[at : at + len(run)] = [merged]
+    total = sum(file.rows for file in sizes)
+    assert len(sizes) < 64 + 8 * total / 1_000_000
+    assert written < 4 * total
+
+
+class _Sized:
+    def __init__(self, rows: int) -> None:
+        self.rows = rows
+
+
+def test_no_file_goes_while_a_query_reads(river: River) -> None:
+    for _ in range(MERGE_FILES - 1):
+        river.flow(4)
+        run_here(river)
+    with store.opened(river.journal.data) as db:
+        before = len(list(lake(river).glob("*.parquet")))
+        river.flow(4)
+        assert run_here(river).merged == 0
+        assert len(list(lake(river).glob("*.parquet"))) == before + 1
+        assert db.execute("SELECT count(*) FROM readings").fetchone() is not None
+    river.flow(4)
+    assert run_here(river).merged == MERGE_FILES
+    assert_stored(river)
+
+
+def test_only_one_process_writes(river: River) -> None:
+    river.flow(20)
+    with lock.writing(lake_made(river)) as alone:
+        assert alone
+        assert run_here(river) == process.Done(0, 0, 0)
+    assert run_here(river).records
+
+
+def lake_made(river: River) -> Path:
+    return files.make_folder(river.journal.data)
+
+
+def test_a_query_sees_one_moment_while_another_process_writes(river: River) -> None:
+    """Snapshots taken as fast as possible while files are written and merged."""
+    river.flow(150)
+    expected = stored(river.journal.data)
+    running = start(river, 3)
+    looks = 0
+    while running.poll() is None or not looks:
+        assert stored(river.journal.data) == expected
+        looks += 1
+    assert running.wait(60) == 0
+    assert_stored(river)
+
+
+def test_what_waits_longer_than_a_week_is_written_as_it_stands(river: River) -> None:
+    river.flow(150)
+    run_here(river)
+    waiting = {row for owed in river.owed for row in owed.before}
+    assert waiting
+    assert {row for row in stored(river.journal.data) if row in waiting} == waiting
+    river.now_ms += WEEK_MS + 1
+    river.flow(1)
+    run_here(river)
+    db = river.journal.writer._db
+    assert db.execute("SELECT count(*) FROM parked WHERE since_ms <= ?", (river.now_ms - WEEK_MS,)).fetchone() == (0,)
+    assert db.execute("SELECT count(*) FROM lake_files WHERE state = 'done'").fetchone() == (2,)
+    rows = {(row.stream, row.seq, row.row, row.channel): row for row in stored(river.journal.data)}
+    for before in waiting:
+        after = rows[before.stream, before.seq, before.row, before.channel]
+        if before.quality == "unknown_schema":
+            assert after == before
+            continue
+        assert after.time_quality == "approximate"
+        # Never later than its receipt, and in order within its record.
+        assert after.measured_ms is not None
+        assert after.measured_ms <= after.received_ms
+        assert after._replace(measured_ms=None, time_quality="undated") == before
+
+
+def purge(river: River) -> None:
+    """Everything that every reader has passed goes."""
+    db = river.journal.writer._db
+    catalog.store(db, catalog.find(db), river.now_ms)
+    while purge_step(db, river.now_ms + 1, READERS):
+        pass
+
+
+def test_a_record_that_waits_keeps_its_place_in_the_journal(river: River) -> None:
+    river.flow(150)
+    run_here(river)
+    db = river.journal.writer._db
+    (oldest,) = db.execute("SELECT min(record_id) FROM parked").fetchone()
+    purge(river)
+    assert db.execute("SELECT min(id) FROM records").fetchone() == (oldest,)
+    assert_stored(river)
+    river.settle(len(river.owed))
+    run_here(river)
+    run_here(river)
+    assert db.execute("SELECT count(*) FROM parked").fetchone() == (0,)
+    purge(river)
+    assert_stored(river)
+
+
+def test_a_full_disk_leaves_the_lake_as_it_was(river: River, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A folder that cannot be written stands for a disk that is full."""
+    river.flow(50)
+    folder = lake_made(river)
+    folder.chmod(0o500)
+    target = folder / "x"
+    try:
+        target.touch()
+    except PermissionError:
+        with pytest.raises((OSError, duckdb.Error)):
+            run_here(river)
+    else:  # root may write everywhere: a folder in the way of the file stops even root
+        target.unlink()
+        names = [f"{files.journal_id(river.journal.writer._db)}-1-{n}.parquet.tmp" for n in range(99)]
+        for name in names:
+            (folder / name).mkdir()
+        with pytest.raises((OSError, duckdb.Error)):
+            run_here(river)
+        for name in names:
+            (folder / name).rmdir()
+    folder.chmod(0o700)
+    assert_stored(river)
+    run_here(river)
+    assert_stored(river)
+    assert_files_are_whole(river)
+
+
+def test_merging_refuses_a_file_that_lost_rows(river: River) -> None:
+    for _ in range(MERGE_FILES - 1):
+        river.flow(4)
+        run_here(river)
+    db = river.journal.writer._db
+    db.execute("UPDATE lake_files SET rows = rows + 1 WHERE first_id = 1")
+    river.flow(4)
+    with pytest.raises(merge.MergeError):
+        run_here(river)
+    db.execute("UPDATE lake_files SET rows = rows - 1 WHERE first_id = 1")
+    assert_stored(river)
+    run_here(river)
+    assert_stored(river)
+
+
+def test_writing_is_due_by_count_size_or_age() -> None:
+    policy = Policy()
+    assert not policy.due(writer.Pending(0, 0, 0), NOON_MS)
+    assert not policy.due(writer.Pending(1, 100, NOON_MS), NOON_MS + 299_999)
+    assert policy.due(writer.Pending(1, 100, NOON_MS), NOON_MS + 300_000)
+    assert policy.due(writer.Pending(8_000, 100, NOON_MS), NOON_MS)
+    assert policy.due(writer.Pending(9, 512 * 1024, NOON_MS), NOON_MS)
+
+
+def test_the_selection_never_hides_a_wanted_row(river: River) -> None:
+    river.flow(150)
+    run_here(river)
+    river.flow(100)
+    everything = stored(river.journal.data)
+    chance = random.Random(5)
+    for _ in range(15):
+        selection = Selection(
+            devices=tuple(chance.sample(["stove-1", "weather-1", "building-1"], chance.randrange(3))),
+            channels=tuple(chance.sample(["temp", "rh", "door", "note"], chance.randrange(3))),
+            from_ms=chance.choice([None, NOON_MS + chance.randrange(4_000_000)]),
+            to_ms=chance.choice([None, NOON_MS + chance.randrange(9_000_000)]),
+            undated=chance.random() < 0.5,
+        )
+        assert stored(river.journal.data, selection) == [
+            row for row in everything if _wanted(selection, row.device, row.channel, row.measured_ms)
+        ], selection
+
+
+def _wanted(selection: Selection, device: str, channel: str | None, at_ms: int | None) -> bool:
+    if selection.devices and device not in selection.devices:
+        return False
+    if selection.channels and channel not in selection.channels:
+        return False
+    if at_ms is None:
+        return selection.undated or not selection.ranged
+    after = selection.from_ms is None or at_ms >= selection.from_ms
+    return after and (selection.to_ms is None or at_ms < selection.to_ms)
+
+
+def test_a_reader_never_makes_a_journal(tmp_path: Path) -> None:
+    with pytest.raises(Exception, match="no journal"), store.opened(tmp_path):
+        pass
+    assert not list(tmp_path.iterdir())
+    assert sqlite3.sqlite_version
