@@ -18,23 +18,17 @@ from meuse.errors import ConfigError
 DEFAULT_FILE = "meuse.toml"
 
 
-def about(
-    text: str, low: int | None = None, high: int | None = None, choices: tuple[str, ...] = ()
-) -> dict[str, Any]:
+def about(text: str, low: int | None = None, high: int | None = None, choices: tuple[str, ...] = ()) -> dict[str, Any]:
     """What a setting is for, in one line, and what it may be."""
     return {"about": text, "low": low, "high": high, "choices": choices}
 
 
 @dataclass(frozen=True)
 class HostSettings:
-    data: str = field(
-        default="data", metadata=about("folder for journal, lake, keys and console logs")
-    )
+    data: str = field(default="data", metadata=about("folder for journal, lake, keys and console logs"))
     log: str = field(
         default="info",
-        metadata=about(
-            "how much to say on standard error", choices=("debug", "info", "warning", "error")
-        ),
+        metadata=about("how much to say on standard error", choices=("debug", "info", "warning", "error")),
     )
 
 
@@ -52,9 +46,7 @@ class TcpSettings:
 
 @dataclass(frozen=True)
 class SerialSettings:
-    port: str = field(
-        default="", metadata=about("path, glob (/dev/serial/by-id/*) or usb:SERIALNUMBER")
-    )
+    port: str = field(default="", metadata=about("path, glob (/dev/serial/by-id/*) or usb:SERIALNUMBER"))
     baud: int = field(default=115_200, metadata=about("bits per second", low=300, high=12_000_000))
 
 
@@ -70,9 +62,7 @@ class TrustSettings:
 class JournalSettings:
     keep_days: int = field(
         default=7,
-        metadata=about(
-            "records stay so long, and until every reader has passed them", low=1, high=3_650
-        ),
+        metadata=about("records stay so long, and until every reader has passed them", low=1, high=3_650),
     )
 
 
@@ -80,9 +70,7 @@ class JournalSettings:
 class ConsoleSettings:
     keep_bytes: int = field(
         default=262_144,
-        metadata=about(
-            "text kept per device, in two files of half that size", low=8_192, high=1_073_741_824
-        ),
+        metadata=about("text kept per device, in two files of half that size", low=8_192, high=1_073_741_824),
     )
 
 
@@ -120,9 +108,7 @@ def read_settings(table: dict[str, Any], name: str) -> Settings:
     settings: Settings = _read(Settings, table, "", name)
     for number, port in enumerate(settings.serial):
         if not port.port:
-            raise ConfigError(
-                f"{name}: serial[{number}].port is missing", "name a path, a glob or usb:SERIAL"
-            )
+            raise ConfigError(f"{name}: serial[{number}].port is missing", "name a path, a glob or usb:SERIAL")
     for address in settings.tcp.listen:
         parse_address(address, f"{name}: tcp.listen")
     return settings
@@ -144,10 +130,7 @@ def _read(cls: type, table: dict[str, Any], path: str, name: str) -> Any:
             advice = f"did you mean {path}{near[0]}?" if near else f"known here: {', '.join(known)}"
             raise ConfigError(f"{name}: {path}{key} is not a setting", advice)
     hints = typing.get_type_hints(cls)
-    values = {
-        key: _value(hints[key], value, f"{path}{key}", name, known[key].metadata)
-        for key, value in table.items()
-    }
+    values = {key: _value(hints[key], value, f"{path}{key}", name, known[key].metadata) for key, value in table.items()}
     return cls(**values)
 
 
@@ -156,10 +139,7 @@ def _value(hint: Any, value: Any, path: str, name: str, allowed: Mapping[Any, An
         if not isinstance(value, list):
             raise ConfigError(f"{name}: {path} must be a list", f"write {path} = [...]")
         (item,) = typing.get_args(hint)
-        return [
-            _value(item, each, f"{path}[{number}]", name, allowed)
-            for number, each in enumerate(value)
-        ]
+        return [_value(item, each, f"{path}[{number}]", name, allowed) for number, each in enumerate(value)]
     if dataclasses.is_dataclass(hint):
         if not isinstance(value, dict):
             raise ConfigError(f"{name}: {path} must be a table", f"write [{path}]")

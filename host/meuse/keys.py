@@ -23,9 +23,7 @@ SUFFIX = ".key"
 def check_device_id(device: str) -> str:
     """The id itself when it may be one; raises ConfigError."""
     if not DEVICE_ID.fullmatch(device):
-        raise ConfigError(
-            f"{device!r} is not a device id", "use 1 to 32 of a-z, 0-9 and -, not - first"
-        )
+        raise ConfigError(f"{device!r} is not a device id", "use 1 to 32 of a-z, 0-9 and -, not - first")
     return device
 
 

@@ -50,7 +50,6 @@ class Twin(NamedTuple):
     stream: int
     seq: int
     record: bytes
-    device: str
 
 
 @dataclass(slots=True)

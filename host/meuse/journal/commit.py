@@ -42,8 +42,8 @@ class Journal(Protocol):
 class Session(Protocol):
     """Who is told when records are durable."""
 
-    def stored(self, seqs: dict[int, list[int]], waited_ms: int) -> None:
-        """`seqs` per stream are durable now; the oldest of them waited so long in the queue."""
+    def stored(self, seqs: dict[int, list[int]], gaps: list[Gap], waited_ms: int) -> None:
+        """`seqs` per stream and `gaps` are durable; the batch's oldest waited so long."""
 
     def conflict(self, stream: int, seq: int) -> None:
         """This record is stored already, with other bytes."""
@@ -55,12 +55,12 @@ class _Waiting:
     def __init__(self) -> None:
         self.batch = Batch()
         self.since_ms = 0  # when the first came
-        self.told: dict[Session, dict[int, list[int]]] = {}
+        self.told: dict[Session, tuple[dict[int, list[int]], list[Gap]]] = {}
         self.twins_of: dict[tuple[int, int], Session] = {}
 
     def sessions_of(self, stream: int, seq: int) -> list[Session]:
         """Those that brought this record."""
-        brought = [session for session, seqs in self.told.items() if seq in seqs.get(stream, ())]
+        brought = [who for who, (seqs, _) in self.told.items() if seq in seqs.get(stream, ())]
         twin = self.twins_of.get((stream, seq))
         return brought if twin is None or twin in brought else [*brought, twin]
 
@@ -105,9 +105,10 @@ class CommitQueue:
         """Queue one record; `session` hears when it is durable."""
         waiting = self._waiting
         waiting.batch.rows.append(row)
-        streams = waiting.told.get(session)
-        if streams is None:
-            streams = waiting.told[session] = {}
+        told = waiting.told.get(session)
+        if told is None:
+            told = waiting.told[session] = ({}, [])
+        streams = told[0]
         seqs = streams.get(row.stream)
         if seqs is None:
             seqs = streams[row.stream] = []
@@ -124,8 +125,10 @@ class CommitQueue:
         self._waiting.batch.bindings.append(binding)
         self._grown(len(binding.device))
 
-    def gap(self, gap: Gap) -> None:
+    def gap(self, session: Session, gap: Gap) -> None:
+        """Queue an announcement; `session` hears when it is durable."""
         self._waiting.batch.gaps.append(gap)
+        self._waiting.told.setdefault(session, ({}, []))[1].append(gap)
         self._grown(0)
 
     def event(self, kind: str, device: str | None, detail: str) -> None:
@@ -216,16 +219,13 @@ class CommitQueue:
         if self._held and self._has_room():
             self._hold(False)
         waited_ms = self._clock.now_ms() - taken.since_ms
-        for session, seqs in taken.told.items():
-            session.stored(seqs, waited_ms)
+        for session, (seqs, gaps) in taken.told.items():
+            session.stored(seqs, gaps, waited_ms)
         for stream, seq in outcome.conflicts:
             self._conflict(taken, stream, seq)
 
     def _has_room(self) -> bool:
-        return (
-            self.records <= self._max_records * RESUME_SHARE
-            and self.bytes <= self._max_bytes * RESUME_SHARE
-        )
+        return self.records <= self._max_records * RESUME_SHARE and self.bytes <= self._max_bytes * RESUME_SHARE
 
     def _hold(self, held: bool) -> None:
         self._held = held

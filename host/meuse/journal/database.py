@@ -20,9 +20,7 @@ WAL_KEEP_BYTES = 64 * 1024 * 1024
 
 def open_writer(path: Path) -> sqlite3.Connection:
     """Connection for the one writer thread: WAL, every commit on disk before it returns."""
-    db = sqlite3.connect(
-        path, timeout=BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False
-    )
+    db = sqlite3.connect(path, timeout=BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False)
     try:
         db.execute("PRAGMA journal_mode = WAL")
         db.execute("PRAGMA synchronous = FULL")

@@ -78,6 +78,4 @@ def migrate(db: sqlite3.Connection) -> None:
         )
     for number in range(version, len(STEPS)):
         # One script, so that a crash leaves either the step before or the step after.
-        db.executescript(
-            f"BEGIN IMMEDIATE; {STEPS[number]}; PRAGMA user_version = {number + 1}; COMMIT;"
-        )
+        db.executescript(f"BEGIN IMMEDIATE; {STEPS[number]}; PRAGMA user_version = {number + 1}; COMMIT;")

@@ -127,6 +127,10 @@ class Writer:
         """Write the binding; a device that comes with a new stream closes its older ones."""
         empty = RangeSet().to_bytes()
         db.execute(
+            "INSERT OR IGNORE INTO devices VALUES(?, 'default', 'default', ?)",
+            (binding.device, binding.at_ms),
+        )
+        db.execute(
             "INSERT INTO streams VALUES(?, ?, ?, NULL, ?, ?, ?) ON CONFLICT(stream) DO UPDATE"
             " SET closed_ms = NULL, next_seq = max(next_seq, excluded.next_seq)",
             (binding.stream, binding.device, binding.at_ms, binding.next_seq, empty, empty),
@@ -139,9 +143,7 @@ class Writer:
         for (stream,) in older:
             db.execute("UPDATE streams SET closed_ms = ? WHERE stream = ?", (binding.at_ms, stream))
             first = self._load(db, stream).next_seq
-            self._note_gap(
-                db, Gap(stream, first, UNKNOWN_END, GAP_STREAM_CLOSED, "host", binding.at_ms)
-            )
+            self._note_gap(db, Gap(stream, first, UNKNOWN_END, GAP_STREAM_CLOSED, "host", binding.at_ms))
 
     def _gap(self, db: sqlite3.Connection, gap: Gap) -> None:
         """What is stored already is no gap, whatever was announced."""
@@ -159,9 +161,7 @@ class Writer:
             device, next_seq, received, gapped = db.execute(
                 "SELECT device, next_seq, received, gapped FROM streams WHERE stream = ?", (stream,)
             ).fetchone()
-            sets = StreamSets(
-                device, next_seq, RangeSet.from_bytes(received), RangeSet.from_bytes(gapped)
-            )
+            sets = StreamSets(device, next_seq, RangeSet.from_bytes(received), RangeSet.from_bytes(gapped))
             self._sets[stream] = sets
         return sets
 
@@ -173,9 +173,7 @@ class Writer:
             (sets.next_seq, sets.received.to_bytes(), sets.gapped.to_bytes(), stream),
         )
 
-    def _conflicts(
-        self, db: sqlite3.Connection, suspects: Iterable[Row | Twin]
-    ) -> list[tuple[int, int]]:
+    def _conflicts(self, db: sqlite3.Connection, suspects: Iterable[Row | Twin]) -> list[tuple[int, int]]:
         """Those that came with other bytes than the stored ones; what was purged is let go."""
         found: list[tuple[int, int]] = []
         for suspect in suspects:
@@ -191,6 +189,4 @@ class Writer:
         if not events:
             return
         db.executemany("INSERT INTO events(at_ms, device, kind, detail) VALUES(?, ?, ?, ?)", events)
-        db.execute(
-            "DELETE FROM events WHERE id <= (SELECT max(id) FROM events) - ?", (EVENTS_KEPT,)
-        )
+        db.execute("DELETE FROM events WHERE id <= (SELECT max(id) FROM events) - ?", (EVENTS_KEPT,))

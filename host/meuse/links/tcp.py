@@ -47,9 +47,7 @@ class TcpLink:
         """Listen; raises NotReachable when the address cannot be had."""
         loop = asyncio.get_running_loop()
         try:
-            self._server = await loop.create_server(
-                lambda: _Connection(self), self._host, self._port, backlog=1024
-            )
+            self._server = await loop.create_server(lambda: _Connection(self), self._host, self._port, backlog=1024)
         except OSError as error:
             raise NotReachable(
                 f"cannot listen on {self.address}: {error.strerror or error}",

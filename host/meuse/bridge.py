@@ -1,0 +1,173 @@
+"""What all connections share: the commit queue, the directory, the console logs, who is present.
+
+Opens a session for every connection a link brings, holds all of them when the queue says so, and
+turns what sessions report into presence, events and log lines. Knows no wire and no storage.
+"""
+
+import asyncio
+import logging
+from typing import TYPE_CHECKING
+
+from meuse_protocol.host_endpoint import Hello, HostEndpoint
+from meuse_protocol.messages import NEED_ANCHOR, NEED_SCHEMA
+from meuse_protocol.rate import Rate
+
+from meuse.announced import Announced
+from meuse.clock import Clock
+from meuse.console_log import ConsoleLogs
+from meuse.fast_check import check
+from meuse.identity import Identity, TrustedIdentity
+from meuse.journal.commit import CommitQueue
+from meuse.links import Wire, serial
+from meuse.presence import Presence, Presences
+from meuse.session import Session
+
+if TYPE_CHECKING:
+    from meuse_protocol.ports import Directory
+
+log = logging.getLogger(__name__)
+
+# Records a board may have in flight on a serial line or a socket (protocol 3.4).
+WINDOW = 32
+
+# A connection on which nobody has said a HELLO that holds is worth no more than this.
+STRANGER_S = 30.0
+
+# What a board lists in HELLO may still be on its way; then it is asked for.
+ASK_AFTER_S = 10.0
+
+# Strangers may cause so many events a minute; the rest is only counted.
+VIOLATIONS_PER_MINUTE = 20
+
+
+class Bridge:
+    """One per host. `commits` is set once, before the first link starts."""
+
+    commits: CommitQueue
+
+    def __init__(
+        self,
+        identity: Identity,
+        announced: Announced,
+        console: ConsoleLogs,
+        clock: Clock,
+        trusted: list[str],
+    ) -> None:
+        self.clock = clock
+        self.console = console
+        self.presences = Presences()
+        self.sessions: set[Session] = set()
+        self.counters: dict[str, int] = {}  # of sessions that are gone
+        self._identity = identity
+        self._announced = announced
+        self._trusted = trusted
+        self._window = WINDOW
+        self._held = False
+        self._violations = Rate(VIOLATIONS_PER_MINUTE, 60_000)
+
+    # -- from the links
+
+    def opened(self, name: str, kind: str, wire: Wire) -> Session:
+        """A link has a new connection."""
+        trusted = kind in self._trusted or name in self._trusted
+        directory: Directory = self._identity
+        if trusted:
+            directory = TrustedIdentity(self._identity, self.clock.now_ms)
+        endpoint = HostEndpoint(directory, trusted, window=self._window, check=check)
+        session = Session(name, kind, wire, endpoint, self)
+        self.sessions.add(session)
+        if self._held:
+            wire.hold(True)
+        if kind == serial.KIND:
+            session.call()
+        else:
+            asyncio.get_running_loop().call_later(STRANGER_S, self._expect, session)
+        return session
+
+    def _expect(self, session: Session) -> None:
+        if session in self.sessions and session.device is None:
+            self.count("strangers")
+            session.close()
+
+    # -- from the commit queue
+
+    def pressure(self, held: bool) -> None:
+        """Hold or release every connection; boards are told a window of 0, or the usual one."""
+        self._held = held
+        self._window = 0 if held else WINDOW
+        for session in list(self.sessions):
+            session.hold(held, self._window)
+
+    # -- from sessions
+
+    def closed(self, session: Session) -> None:
+        self.sessions.discard(session)
+        for name, count in session.counters.items():
+            self.count(name, count)
+        device = session.device
+        if device is not None and self.presences.left(device, self.clock.utc_ms()):
+            log.info("%s: %s lost", device, session.name)
+            self.commits.event("link-lost", device, session.name)
+
+    def greeted(self, session: Session, before: str | None, hello: Hello) -> None:
+        """A HELLO held; `before`: the device that was bound on this connection until now."""
+        now_ms = self.clock.utc_ms()
+        device, stream = hello.state.device, hello.state.stream
+        if before is not None:
+            self.presences.left(before, now_ms)
+        if self.presences.joined(device, stream, session.name, now_ms) and before != device:
+            log.info("%s: on %s", device, session.name)
+            self.commits.event("link-up", device, session.name)
+        if hello.new:
+            self.commits.event("stream-bound", device, f"{stream:08x}")
+        asyncio.get_running_loop().call_later(ASK_AFTER_S, self._ask, session, hello)
+
+    def violated(self, session: Session, counter: str, detail: str) -> None:
+        """Something a person may want to know; how much of it is bounded."""
+        self.count("violations")
+        if self._violations.allow(self.clock.now_ms()):
+            log.warning("%s: %s: %s", session.name, counter, detail)
+            self.commits.event(counter.replace("_", "-"), session.device, f"{session.name}: {detail}")
+
+    def noted(self, stream: int, kind: int, record: bytes) -> None:
+        """A SCHEMA or an ANCHOR came."""
+        self._announced.note(stream, kind, record)
+
+    def acknowledged(self, session: Session, records: int, waited_ms: int) -> None:
+        if session.device is not None and records:
+            device = session.device
+            self.presences.acknowledged(device, records, waited_ms, self.clock.utc_ms())
+
+    def _ask(self, session: Session, hello: Hello) -> None:
+        """A while after a HELLO: what the journal still lacks is asked for."""
+        if session not in self.sessions:
+            return
+        stream = hello.state.stream
+        lacking = self._announced.lacking(stream, hello.schemas)
+        if lacking:
+            session.need(stream, NEED_SCHEMA, lacking)
+        if not self._announced.anchored(stream):
+            session.need(stream, NEED_ANCHOR, None)
+
+    def count(self, name: str, by: int = 1) -> None:
+        self.counters[name] = self.counters.get(name, 0) + by
+
+    # -- for people
+
+    def totals(self) -> dict[str, int]:
+        """Counters of all connections, open and gone."""
+        totals = dict(self.counters)
+        for session in self.sessions:
+            for name, count in session.counters.items():
+                totals[name] = totals.get(name, 0) + count
+        return totals
+
+    def backlog(self, known: Presence) -> int:
+        """Records that a device has announced by their numbers and that are not durable yet."""
+        waiting = 0
+        for stream in known.streams:
+            state = self._identity.stream(stream)
+            if state is not None:
+                covered = sum(last - first + 1 for first, last in state.covered.ranges())
+                waiting += max(0, state.next_seq - 1 - covered)
+        return waiting

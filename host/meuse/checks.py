@@ -1,0 +1,235 @@
+"""What can be wrong with an installation, found without starting anything; each with what to do.
+
+`check_host` is `meuse run --check`; `check_all` is `meuse doctor`. Reads only, but for one probe
+file in the data folder; safe beside a running host.
+"""
+
+import contextlib
+import fcntl
+import os
+import shutil
+import socket
+import sqlite3
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+from meuse import sim
+from meuse.clock import Clock
+from meuse.config import SerialSettings, Settings, parse_address
+from meuse.errors import ConfigError, HostError
+from meuse.journal.database import FILE_NAME, open_reader
+from meuse.journal.migrations import STEPS
+from meuse.keys import FOLDER as KEYS_FOLDER
+from meuse.keys import SUFFIX, KeyStore
+from meuse.links.serial import matching
+from meuse.run import LOCK_FILE
+
+# Below this a day of a busy host may not fit; below the second nothing sensible does.
+LOW_DISK_BYTES = 500 * 1024 * 1024
+NO_DISK_BYTES = 20 * 1024 * 1024
+
+# Troubles older than this are history, not a diagnosis.
+RECENT_MS = 86_400_000
+
+TROUBLE_KINDS = ("journal-failed", "lake-failed", "conflict", "reader-behind", "flood")
+
+
+class Finding(NamedTuple):
+    """One thing looked at: `mark` is ok, note or FAIL."""
+
+    mark: str
+    what: str
+    state: str
+    advice: str = ""
+
+    @property
+    def bad(self) -> bool:
+        return self.mark == "FAIL"
+
+
+def ok(what: str, state: str) -> Finding:
+    return Finding("ok", what, state)
+
+
+def note(what: str, state: str, advice: str = "") -> Finding:
+    return Finding("note", what, state, advice)
+
+
+def fail(what: str, state: str, advice: str) -> Finding:
+    return Finding("FAIL", what, state, advice)
+
+
+def check_host(settings: Settings) -> list[Finding]:
+    """What `meuse run` with these settings needs."""
+    data = Path(settings.host.data)
+    found = [ok("settings", "understood"), *_data(data)]
+    running = host_runs(data)
+    if running:
+        found.append(note("host", "runs on this data already"))
+    for address in settings.tcp.listen:
+        found.append(_listen(address, running))
+    for port in settings.serial:
+        found.extend(_serial(port, running))
+    return found
+
+
+def check_all(settings: Settings) -> list[Finding]:
+    """Everything a person would ask when something seems wrong."""
+    data = Path(settings.host.data)
+    found = [*check_host(settings), *_keys(data), _interpreter()]
+    if (data / FILE_NAME).exists():
+        found.extend(_journal(data / FILE_NAME))
+    else:
+        found.append(note("journal", "none yet", "start the host: meuse run"))
+    return found
+
+
+def host_runs(data: Path) -> bool:
+    """Is a host running on this folder?"""
+    try:
+        handle = os.open(data / LOCK_FILE, os.O_RDWR)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        return False
+    except OSError:
+        return True
+    finally:
+        os.close(handle)
+
+
+def _data(data: Path) -> Iterator[Finding]:
+    if not data.exists():
+        parent = next(each for each in data.absolute().parents if each.exists())
+        if not os.access(parent, os.W_OK):
+            yield fail("data", f"cannot make {data}", "name another folder with --data")
+            return
+        yield ok("data", f"{data} will be made")
+        data = parent
+    else:
+        try:
+            probe = data / ".probe"
+            probe.write_bytes(b"meuse")
+            probe.unlink()
+        except OSError as error:
+            yield fail("data", f"{data}: {error.strerror}", "make it writable, or use --data")
+            return
+        yield ok("data", f"{data} is writable")
+    free = shutil.disk_usage(data).free
+    state = f"{free // (1024 * 1024):,} MB free"
+    if free < NO_DISK_BYTES:
+        yield fail("disk", state, "free some space; boards keep their readings until then")
+    elif free < LOW_DISK_BYTES:
+        yield note("disk", state, "free some space soon")
+    else:
+        yield ok("disk", state)
+
+
+def _listen(address: str, running: bool) -> Finding:
+    host, port = parse_address(address, "tcp.listen")
+    if running:
+        return note(f"tcp {address}", "not tried while the host runs")
+    try:
+        family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
+        with socket.socket(family, socket.SOCK_STREAM) as sock:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            sock.bind((host, port))
+    except OSError as error:
+        return fail(f"tcp {address}", str(error.strerror or error), "name another: --tcp HOST:PORT")
+    return ok(f"tcp {address}", "free")
+
+
+def _serial(port: SerialSettings, running: bool) -> Iterator[Finding]:
+    paths = matching(port.port)
+    if not paths:
+        yield note(f"serial {port.port}", "not there", "plug it in; the host waits for it")
+    for path in paths:
+        if os.access(path, os.R_OK | os.W_OK):
+            yield ok(f"serial {path}", "in use by the host" if running else "may be opened")
+        else:
+            group = _group_of(path)
+            advice = f"sudo usermod -aG {group} $USER, then log in again"
+            yield fail(f"serial {path}", "no permission", advice)
+
+
+def _group_of(path: str) -> str:
+    with contextlib.suppress(OSError, KeyError):
+        return Path(path).group()
+    return "dialout"
+
+
+def _keys(data: Path) -> Iterator[Finding]:
+    folder = data / KEYS_FOLDER
+    store = KeyStore(folder)
+    devices = store.devices()
+    for device in devices:
+        try:
+            store.keys(device)
+        except ConfigError as error:
+            yield fail(f"key of {device}", error.message, error.advice)
+        if (folder / (device + SUFFIX)).stat().st_mode & 0o077:
+            advice = f"chmod 600 {folder / (device + SUFFIX)}"
+            yield fail(f"key of {device}", "others may read it", advice)
+    yield ok("keys", f"{len(devices)} devices have one")
+
+
+def _interpreter() -> Finding:
+    try:
+        return ok("MicroPython", sim.interpreter())
+    except HostError as error:
+        return note("MicroPython", error.message, error.advice + " (only for virtual boards)")
+
+
+def _journal(path: Path) -> Iterator[Finding]:
+    db = open_reader(path)
+    try:
+        (version,) = db.execute("PRAGMA user_version").fetchone()
+        if version > len(STEPS):
+            yield fail("journal", f"version {version}, newer than this program", "update Meuse")
+            return
+        (sound,) = db.execute("PRAGMA quick_check(1)").fetchone()
+        if sound != "ok":
+            yield fail("journal", sound, f"keep a copy of {path}, then start with another --data")
+            return
+        newest = _newest(db)
+        yield ok("journal", f"sound, {newest} records so far")
+        yield from _readers(db, newest)
+        yield from _troubles(db)
+    except sqlite3.Error as error:
+        yield fail("journal", str(error), "check the disk; keep a copy before anything else")
+    finally:
+        db.close()
+
+
+def _newest(db: sqlite3.Connection) -> int:
+    row = db.execute("SELECT seq FROM sqlite_sequence WHERE name = 'records'").fetchone()
+    return int(row[0]) if row else 0
+
+
+def _readers(db: sqlite3.Connection, newest: int) -> Iterator[Finding]:
+    now_ms = Clock().utc_ms()
+    for reader, position in db.execute("SELECT reader, position FROM cursors ORDER BY reader"):
+        row = db.execute("SELECT received_ms FROM records WHERE id > ? ORDER BY id LIMIT 1", (position,)).fetchone()
+        lag_ms = now_ms - row[0] if row else 0
+        state = f"{newest - position} records behind"
+        if lag_ms > RECENT_MS:
+            days = lag_ms // RECENT_MS
+            advice = "start the host, and look at its log"
+            yield fail(f"reader {reader}", f"{state}, {days} days", advice)
+        else:
+            yield ok(f"reader {reader}", state)
+    (parked,) = db.execute("SELECT count(*) FROM parked").fetchone()
+    if parked:
+        yield note("parked", f"{parked} records wait for a schema or a clock")
+
+
+def _troubles(db: sqlite3.Connection) -> Iterator[Finding]:
+    marks = ", ".join("?" * len(TROUBLE_KINDS))
+    rows = db.execute(
+        f"SELECT kind, count(*), max(at_ms), detail FROM events WHERE at_ms > ? AND kind IN ({marks}) GROUP BY kind",
+        (Clock().utc_ms() - RECENT_MS, *TROUBLE_KINDS),
+    )
+    for kind, count, _, detail in rows:
+        yield note(kind, f"{count} times in the last day, last: {detail}")

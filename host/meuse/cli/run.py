@@ -1,0 +1,28 @@
+"""`meuse run`: the host in the foreground, until a signal, or for so many seconds."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def register(app: typer.Typer) -> None:
+    app.command("run", epilog="Example: meuse run --serial '/dev/serial/by-id/*' --tcp 0.0.0.0:7878")(run)
+
+
+def run(
+    config: Annotated[Path | None, typer.Option(help="Settings; without it ./meuse.toml if there is one.")] = None,
+    data: Annotated[Path | None, typer.Option(help="Folder for everything that is kept.")] = None,
+    tcp: Annotated[list[str] | None, typer.Option(help="HOST:PORT to listen on.")] = None,
+    serial: Annotated[list[str] | None, typer.Option(help="Port: path, glob or usb:SERIALNUMBER.")] = None,
+    check: Annotated[bool, typer.Option("--check", help="Check everything, start nothing.")] = False,
+    sim: Annotated[bool, typer.Option("--sim", help="Start three virtual boards as well.")] = False,
+    seconds: Annotated[float | None, typer.Option("--for", help="Stop by itself after so many seconds.")] = None,
+) -> None:
+    """Carry readings from boards into storage."""
+    from meuse import foreground
+
+    settings = foreground.settings(config, data, tcp or [], serial or [])
+    if check:
+        raise typer.Exit(foreground.check(settings))
+    raise typer.Exit(foreground.run(settings, sim, seconds))

@@ -1,0 +1,129 @@
+"""Who is known: devices, their keys, the streams bound to them; what the endpoints ask is answered here.
+
+Owns the table `devices` and the states of all streams in memory. What a HELLO binds is made durable
+by the commit queue, in front of the first record of that stream.
+"""
+
+import logging
+import sqlite3
+from collections.abc import Callable
+
+from meuse_protocol.host_stream import StreamState
+from meuse_protocol.rate import Rate
+from meuse_protocol.received import RangeSet
+
+from meuse.errors import ConfigError
+from meuse.journal.sqlite import SqliteJournal
+from meuse.keys import DEVICE_ID, KeyStore
+
+log = logging.getLogger(__name__)
+
+# On a trusted link anyone may say any name: so many new ones a minute, so many in all.
+TRUSTED_BINDS_PER_MINUTE = 60
+MAX_KEYLESS_DEVICES = 1_000
+
+DEFAULT_TENANT = DEFAULT_SITE = "default"
+
+_Row = tuple[str, int, bytes, bytes]  # device, next_seq, received, gapped
+
+
+class Identity:
+    """The directory for links that trust nobody: only devices with a key are known."""
+
+    def __init__(self, keys: KeyStore) -> None:
+        self._keys = keys
+        self._rows: dict[int, _Row] = {}  # streams that nobody asked for yet
+        self._states: dict[int, StreamState] = {}
+        self._broken: set[str] = set()
+        self.keyless: set[str] = set()
+
+    @classmethod
+    async def load(cls, journal: SqliteJournal, keys: KeyStore, now_ms: int) -> "Identity":
+        """Everything the journal knows, and a row in `devices` for every key file."""
+        known = cls(keys)
+        with_key = keys.devices()
+        await journal.write(lambda db: add_devices(db, with_key, now_ms))
+        rows, devices = await journal.read(_read_all)
+        known._rows = rows
+        known.keyless = set(devices) - set(with_key)
+        return known
+
+    def keys(self, device: str) -> list[bytes] | None:
+        """The device's secrets, current first; None for a device without, or with a broken file."""
+        try:
+            keys = self._keys.keys(device)
+        except ConfigError as error:
+            if device not in self._broken:
+                self._broken.add(device)
+                log.error("%s; %s", error.message, error.advice)
+            return None
+        self._broken.discard(device)
+        return keys
+
+    def stream(self, stream: int) -> StreamState | None:
+        """The state of a bound stream, the same object on every link."""
+        state = self._states.get(stream)
+        if state is None and stream in self._rows:
+            device, next_seq, received, gapped = self._rows.pop(stream)
+            state = self._states[stream] = StreamState(
+                stream,
+                device,
+                self.keys(device) or [],
+                RangeSet.from_bytes(received),
+                RangeSet.from_bytes(gapped),
+                next_seq,
+            )
+        return state
+
+    def bind(self, stream: int, device: str) -> StreamState:
+        """A verified HELLO brought a new stream."""
+        state = StreamState(stream, device, self.keys(device) or [])
+        self._states[stream] = state
+        return state
+
+
+class TrustedIdentity:
+    """The same directory for links where devices without a key may speak, within bounds."""
+
+    def __init__(self, identity: Identity, now_ms: Callable[[], int]) -> None:
+        self._identity = identity
+        self._now_ms = now_ms
+        self._binds = Rate(TRUSTED_BINDS_PER_MINUTE, 60_000)
+        self._flooded = False
+
+    def keys(self, device: str) -> list[bytes] | None:
+        keys = self._identity.keys(device)
+        if keys is not None:
+            return keys
+        keyless = self._identity.keyless
+        known = device in keyless or len(keyless) < MAX_KEYLESS_DEVICES
+        return [] if known and DEVICE_ID.fullmatch(device) and not self._flood() else None
+
+    def stream(self, stream: int) -> StreamState | None:
+        return self._identity.stream(stream)
+
+    def bind(self, stream: int, device: str) -> StreamState:
+        self._flooded = not self._binds.allow(self._now_ms())
+        if not self._identity.keys(device):
+            self._identity.keyless.add(device)
+        return self._identity.bind(stream, device)
+
+    def _flood(self) -> bool:
+        """More new streams than boards can explain: no more until the minute is over."""
+        if self._flooded and self._binds.allow(self._now_ms()):
+            self._flooded = False
+        return self._flooded
+
+
+def add_devices(db: sqlite3.Connection, devices: list[str], now_ms: int) -> None:
+    """Part of the caller's transaction: a row for each device that has none."""
+    db.executemany(
+        "INSERT OR IGNORE INTO devices VALUES(?, ?, ?, ?)",
+        [(device, DEFAULT_TENANT, DEFAULT_SITE, now_ms) for device in devices],
+    )
+
+
+def _read_all(db: sqlite3.Connection) -> tuple[dict[int, _Row], list[str]]:
+    rows = db.execute("SELECT stream, device, next_seq, received, gapped FROM streams")
+    streams = {row[0]: (row[1], row[2], row[3], row[4]) for row in rows}
+    return streams, [device for (device,) in db.execute("SELECT device FROM devices")]

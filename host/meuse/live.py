@@ -1,0 +1,99 @@
+"""What a person sees while the host runs: a table in a terminal, plain lines elsewhere."""
+
+import asyncio
+import time
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from rich.console import Console
+from rich.live import Live
+from rich.table import Table
+
+from meuse.bridge import Bridge
+from meuse.errors import JournalError
+from meuse.latest import Latest
+
+REFRESH_S = 1.0
+
+# Without a terminal the lines go to a log: seldom enough to read, often enough to see life.
+LINES_EVERY_S = 5.0
+
+# Channels of one device in one line; the rest is one `meuse query` away.
+SHOWN_CHANNELS = 4
+
+
+class Line(NamedTuple):
+    """One device as shown."""
+
+    device: str
+    link: str
+    values: str
+    rate: str
+    backlog: str
+    ack: str
+
+
+class View:
+    """Run `run()` as a task; cancel it to stop."""
+
+    def __init__(self, bridge: Bridge, latest: Latest, console: Console) -> None:
+        self._bridge = bridge
+        self._latest = latest
+        self._console = console
+        self._seen: dict[str, tuple[float, int]] = {}
+        self._rates: dict[str, float] = {}
+
+    async def run(self) -> None:
+        """Until cancelled."""
+        if self._console.is_terminal:
+            with Live(console=self._console, auto_refresh=False) as live:
+                while True:
+                    await self._look()
+                    live.update(self._table(), refresh=True)
+                    await asyncio.sleep(REFRESH_S)
+        shown_at = time.monotonic()
+        while True:
+            await self._look()
+            if time.monotonic() - shown_at >= LINES_EVERY_S:
+                shown_at = time.monotonic()
+                for line in self.lines():
+                    self._console.print("  ".join(line), soft_wrap=True, highlight=False)
+            await asyncio.sleep(REFRESH_S)
+
+    async def _look(self) -> None:
+        try:
+            await self._latest.look()
+        except JournalError:
+            return  # said by the commit queue; the table shows it
+        now = time.monotonic()
+        for device, rows in self._latest.rows.items():
+            then, before = self._seen.get(device, (now, 0))
+            if now - then >= LINES_EVERY_S or device not in self._seen:
+                self._rates[device] = (rows - before) / (now - then) if now > then else 0.0
+                self._seen[device] = (now, rows)
+
+    def lines(self) -> Iterator[Line]:
+        """Every device heard since the start, by id."""
+        for device, known in sorted(self._bridge.presences.devices.items()):
+            values = list(self._latest.values.get(device, {}).values())
+            shown = ", ".join(f"{v.channel} {v.text} {v.unit}".strip() for v in values[:SHOWN_CHANNELS])
+            more = len(values) - SHOWN_CHANNELS
+            yield Line(
+                device,
+                known.link if known.online else "away",
+                shown + (f" +{more}" if more > 0 else "") or "no values yet",
+                f"{self._rates.get(device, 0.0):.1f}/s",
+                f"{self._bridge.backlog(known)} waiting",
+                f"ack {known.ack_ms} ms",
+            )
+
+    def _table(self) -> Table:
+        commits = self._bridge.commits
+        trouble = commits.failing
+        title = f"{commits.committed} records durable"
+        table = Table(title=f"[red]journal: {trouble.message}[/]" if trouble else title, expand=False)
+        for name in ("device", "link", "last values", "rate", "backlog", "latency"):
+            table.add_column(name, overflow="fold" if name == "last values" else "ellipsis")
+        for line in self.lines():
+            table.add_row(*line)
+        return table

@@ -1,0 +1,153 @@
+"""The host, put together: the one place that knows all parts. `Host` starts them and stops them.
+
+Order of stopping: links first, then the commit queue (everything that came is durable), then the
+lake; nothing acknowledged waits for anything else.
+"""
+
+import asyncio
+import contextlib
+import fcntl
+import logging
+import os
+from pathlib import Path
+
+from meuse import announced, housekeeping
+from meuse.bridge import Bridge
+from meuse.clock import Clock
+from meuse.config import Settings, parse_address
+from meuse.console_log import FOLDER as CONSOLE_FOLDER
+from meuse.console_log import ConsoleLogs
+from meuse.errors import HostError, JournalBusy
+from meuse.identity import Identity
+from meuse.journal.commit import CommitQueue
+from meuse.journal.database import FILE_NAME
+from meuse.journal.sqlite import SqliteJournal
+from meuse.keys import FOLDER as KEYS_FOLDER
+from meuse.keys import KeyStore
+from meuse.lake.task import LakeWriter
+from meuse.links.serial import SerialLink
+from meuse.links.tcp import TcpLink
+from meuse.status import Status
+
+log = logging.getLogger(__name__)
+
+LOCK_FILE = "host.lock"
+
+# Readers whose cursors a record must be behind before it may be purged.
+READERS = ("catalog", "lake")
+
+# What is in the journal at the end goes to the lake, if that takes no longer than this.
+LAKE_FINISH_S = 30.0
+
+
+class Host:
+    """Everything that runs in one process on one data folder."""
+
+    journal: SqliteJournal
+    commits: CommitQueue
+    bridge: Bridge
+    lake: LakeWriter
+    status: Status
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.data = Path(settings.host.data)
+        self.clock = Clock()
+        self.tcp: list[TcpLink] = []
+        self.serial: list[SerialLink] = []
+        self._lock: int | None = None
+        self._committing: asyncio.Task[None] | None = None
+        self._beside: list[asyncio.Task[None]] = []
+
+    async def start(self) -> None:
+        """Everything up, links last; raises HostError with nothing left running."""
+        try:
+            self._lock = lock_folder(self.data)
+            await self._start_storage()
+            await self._start_links()
+        except BaseException:
+            await self.stop(finish_lake=False)
+            raise
+
+    async def _start_storage(self) -> None:
+        data, clock, settings = self.data, self.clock, self.settings
+        self.journal = await SqliteJournal.open(data / FILE_NAME, clock.utc_ms())
+        identity = await Identity.load(self.journal, KeyStore(data / KEYS_FOLDER), clock.utc_ms())
+        known = await self.journal.read(announced.load)
+        console = ConsoleLogs(data / CONSOLE_FOLDER, settings.console.keep_bytes)
+        self.bridge = Bridge(identity, known, console, clock, settings.trust.links)
+        self.commits = CommitQueue(self.journal, clock, self.bridge.pressure)
+        self.bridge.commits = self.commits
+        self.lake = LakeWriter(self.journal, data, clock.utc_ms, self._lake_trouble)
+        self.status = Status(self.journal, self.bridge, clock)
+        self._committing = asyncio.create_task(self.commits.run(), name="commit queue")
+        keep = housekeeping.keep(self.journal, clock, settings.journal.keep_days, READERS, self.commits.event)
+        for name, work in {"lake": self.lake.run(), "keep": keep, "status": self.status.run()}.items():
+            self._beside.append(asyncio.create_task(work, name=name))
+
+    async def _start_links(self) -> None:
+        for address in self.settings.tcp.listen:
+            name, port = parse_address(address, "tcp.listen")
+            link = TcpLink(name, port, self.bridge.opened, self.settings.tcp.max_connections)
+            await link.start()
+            self.tcp.append(link)
+            log.info("listening on %s", link.address)
+        for wanted in self.settings.serial:
+            port_link = SerialLink(wanted.port, wanted.baud, self.bridge.opened)
+            self.serial.append(port_link)
+            await port_link.start()
+
+    def _lake_trouble(self, trouble: str) -> None:
+        if trouble:
+            log.error("lake: %s; readings stay in the journal meanwhile", trouble)
+            self.commits.event("lake-failed", None, trouble)
+        else:
+            log.warning("lake: writing again")
+            self.commits.event("lake-recovered", None, "")
+
+    async def failed(self) -> None:
+        """Returns only when a part has ended that must not; raises what ended it."""
+        tasks = [task for task in (self._committing, *self._beside) if task is not None]
+        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        for task in done:
+            error = task.exception()
+            raise HostError(f"{task.get_name()} ended: {error!r}", "this is a bug") from error
+
+    async def stop(self, finish_lake: bool = True) -> None:
+        """Close the links, make durable what came, write the lake; safe to call half started."""
+        for server in self.tcp:
+            await server.close()
+        for port in self.serial:
+            await port.close()
+        if self._committing is not None:
+            self.commits.close()
+            await asyncio.gather(self._committing, return_exceptions=True)
+        for task in self._beside:
+            task.cancel()
+        await asyncio.gather(*self._beside, return_exceptions=True)
+        if self._committing is not None:
+            with contextlib.suppress(HostError, TimeoutError):
+                async with asyncio.timeout(LAKE_FINISH_S):
+                    await self.status.write()
+                    if finish_lake:
+                        await self.lake.finish()
+        if hasattr(self, "journal"):
+            await self.journal.close()
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
+
+
+def lock_folder(data: Path) -> int:
+    """Take the data folder for this process (until the descriptor is closed); makes it."""
+    try:
+        data.mkdir(parents=True, exist_ok=True)
+        handle = os.open(data / LOCK_FILE, os.O_RDWR | os.O_CREAT, 0o644)
+    except OSError as error:
+        raise HostError(f"cannot use {data}: {error.strerror}", "name another folder with --data") from error
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        os.close(handle)
+        raise JournalBusy(f"another host runs on {data}", "stop it, or name another folder with --data") from error
+    return handle

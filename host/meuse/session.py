@@ -1,0 +1,199 @@
+"""One connection: bytes from a wire → frames → endpoint → commit queue → acknowledgements → wire.
+
+An adapter and nothing more: what a packet means is the endpoint's business, what is durable is the
+journal's. Runs on the event loop; never waits.
+"""
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from meuse_protocol.framing import FRAME, TEXT, Deframer, frame
+from meuse_protocol.host_endpoint import (
+    Duplicate,
+    GapFound,
+    Hello,
+    HostEndpoint,
+    Record,
+    Violation,
+)
+from meuse_protocol.messages import ANCHOR, SCHEMA
+
+from meuse.journal.batch import Binding, Gap, Row, Twin
+from meuse.links import Wire
+
+if TYPE_CHECKING:
+    from meuse.bridge import Bridge
+
+# The largest packet a hub accepts (protocol 3.1) with room for a MAC of 16 bytes.
+MAX_E2E_BYTES = 4096 + 16
+
+# After so long without a byte sent the other side may have missed a delimiter: begin with one.
+SILENCE_MS = 1000
+
+# Packets joined into one write; the wire says after each whether it takes more.
+WRITE_TOGETHER = 16
+
+
+class Session:
+    """Told by a link what came, told by the commit queue what is durable; a Receiver of both."""
+
+    __slots__ = (
+        "_bridge",
+        "_deframer",
+        "_endpoint",
+        "_lost",
+        "_sent_ms",
+        "_timer",
+        "_timer_ms",
+        "_wire",
+        "device",
+        "frames_out",
+        "kind",
+        "name",
+    )
+
+    def __init__(self, name: str, kind: str, wire: Wire, endpoint: HostEndpoint, bridge: "Bridge"):
+        self.name = name
+        self.kind = kind
+        self.device: str | None = None  # who said HELLO here last
+        self.frames_out = 0
+        self._wire = wire
+        self._endpoint = endpoint
+        self._bridge = bridge
+        self._deframer = Deframer(MAX_E2E_BYTES)
+        self._lost = False
+        self._sent_ms = -SILENCE_MS
+        self._timer: asyncio.TimerHandle | None = None
+        self._timer_ms = 0
+
+    @property
+    def counters(self) -> dict[str, int]:
+        """What came and what was wrong with it, by name."""
+        line = {
+            "frames": self._deframer.frames,
+            "lines": self._deframer.lines,
+            "damaged": self._deframer.damaged,
+        }
+        return line | self._endpoint.counters
+
+    # -- from the link
+
+    def call(self) -> None:
+        """Ask who is there, so that a board that was talking before need not wait."""
+        self._endpoint.call(self._bridge.clock.now_ms())
+        self._pump()
+
+    def receive(self, data: bytes) -> None:
+        """Bytes as they came. All events of a frame are taken before the next frame is looked at."""
+        now_ms = self._bridge.clock.now_ms()
+        utc_ms = self._bridge.clock.utc_ms()
+        self._deframer.feed(data)
+        while (item := self._deframer.next()) is not None:
+            if item[0] is FRAME:
+                self._endpoint.receive(item[1], now_ms, utc_ms)
+                while (event := self._endpoint.next_event()) is not None:
+                    self._take(event, utc_ms)
+            elif item[0] is TEXT:
+                self._bridge.console.line(self.device or self.name, utc_ms, item[1])
+        self._pump()
+
+    def writable(self) -> None:
+        self._pump()
+
+    def lost(self) -> None:
+        """The connection is gone. What it brought may still become durable."""
+        self._lost = True
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        self._bridge.closed(self)
+
+    # -- from the commit queue
+
+    def stored(self, seqs: dict[int, list[int]], gaps: list[Gap], waited_ms: int) -> None:
+        """These are durable: the board may forget them."""
+        now_ms = self._bridge.clock.now_ms()
+        for stream, numbers in seqs.items():
+            self._endpoint.stored(stream, numbers, now_ms)
+        for gap in gaps:
+            self._endpoint.gap_stored(gap.stream, gap.first, gap.last, now_ms)
+        self._bridge.acknowledged(self, sum(map(len, seqs.values())), waited_ms)
+        self._pump()
+
+    def conflict(self, stream: int, seq: int) -> None:
+        """The journal has this record with other bytes."""
+        self._endpoint.conflict(stream, seq, self._bridge.clock.now_ms())
+        self._pump()
+
+    # -- from the bridge
+
+    def need(self, stream: int, what: int, items: list[int] | None) -> None:
+        """Ask the board for a record that the journal lacks."""
+        self._endpoint.need(stream, what, items, self._bridge.clock.now_ms())
+        self._pump()
+
+    def hold(self, held: bool, window: int) -> None:
+        """Stop or resume reading, and tell the boards how much they may have in flight."""
+        self._wire.hold(held)
+        self._endpoint.set_window(window, self._bridge.clock.now_ms())
+        self._pump()
+
+    def close(self) -> None:
+        self._wire.close()
+
+    # -- inside
+
+    def _take(self, event: object, utc_ms: int) -> None:
+        commits = self._bridge.commits
+        if isinstance(event, Record):
+            state = event.state
+            row = Row(state.stream, event.seq, event.type, utc_ms, self.name, event.record)
+            commits.record(self, row)
+            if event.type in (SCHEMA, ANCHOR):
+                self._bridge.noted(state.stream, event.type, event.record)
+        elif isinstance(event, Duplicate):
+            commits.twin(self, Twin(event.state.stream, event.seq, event.record))
+        elif isinstance(event, GapFound):
+            source = "board" if event.source else "host"
+            gap = Gap(event.state.stream, event.first, event.last, event.reason, source, utc_ms)
+            commits.gap(self, gap)
+        elif isinstance(event, Hello):
+            state = event.state
+            before, self.device = self.device, state.device
+            commits.binding(Binding(state.stream, state.device, utc_ms, event.next_seq))
+            self._bridge.greeted(self, before, event)
+        elif isinstance(event, Violation):
+            self._bridge.violated(self, event.counter, event.detail)
+
+    def _pump(self) -> None:
+        """Send what is due as far as the wire takes it; wake up when the next thing is."""
+        if self._lost:
+            return
+        now_ms = self._bridge.clock.now_ms()
+        out = []
+        while self._wire.writable and (e2e := self._endpoint.next_pdu(now_ms)) is not None:
+            if now_ms - self._sent_ms >= SILENCE_MS:
+                out.append(b"\0")
+            self._sent_ms = now_ms
+            out.append(frame(e2e))
+            self.frames_out += 1
+            if len(out) >= WRITE_TOGETHER:
+                self._wire.write(b"".join(out))
+                out.clear()
+        if out:
+            self._wire.write(b"".join(out))
+        self._arm(now_ms)
+
+    def _arm(self, now_ms: int) -> None:
+        due_ms = self._endpoint.deadline(now_ms) if self._wire.writable else None
+        if due_ms is None or (self._timer is not None and self._timer_ms <= due_ms):
+            return  # a timer that fires early finds nothing to do and is armed again
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer_ms = due_ms
+        delay_s = max(due_ms - now_ms, 1) / 1000
+        self._timer = asyncio.get_running_loop().call_later(delay_s, self._fire)
+
+    def _fire(self) -> None:
+        self._timer = None
+        self._pump()

@@ -1,0 +1,167 @@
+"""Virtual boards as child processes: what a person would plug in, started and ended by the host.
+
+Finds the simulator beside the host in the repository; an installed host without it says so. Ends
+boards by SIGTERM, upon which they flush, send what is left and exit 0; by nothing else, but for
+one that does not come to an end.
+"""
+
+import asyncio
+import logging
+import os
+import shutil
+import signal
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from meuse.errors import HostError
+from meuse.keys import FOLDER as KEYS_FOLDER
+from meuse.keys import KeyStore
+
+log = logging.getLogger(__name__)
+
+ROOT = Path(__file__).resolve().parents[2]
+SIMULATOR = ROOT / "firmware/sim/virtual_board.py"
+SCENARIOS = ROOT / "firmware/sim/scenarios"
+BUILD = ROOT / "firmware/build.py"
+
+# Boards under the data folder: flash, serial port, logs, and what their sensors were told.
+FOLDER = "boards"
+
+# A board drains at its own pace; what takes longer is stuck.
+DRAIN_S = 60.0
+
+ALL = ("stove", "weather", "building")
+
+
+@dataclass(frozen=True)
+class Board:
+    """One virtual board under a data folder."""
+
+    name: str
+    folder: Path
+
+    @property
+    def device(self) -> str:
+        return f"{self.name}-1"
+
+    @property
+    def port(self) -> Path:
+        """Its serial port, a link to a pty, there while it runs."""
+        return self.folder / "tty"
+
+    @property
+    def log(self) -> Path:
+        return self.folder / "world.log"
+
+
+def boards(data: Path, names: tuple[str, ...]) -> list[Board]:
+    """The boards of these scenarios; raises HostError for one that does not exist."""
+    known = sorted(path.stem for path in SCENARIOS.glob("*.toml"))
+    for name in names:
+        if name not in known:
+            raise HostError(f"no scenario {name!r}", f"there are: {', '.join(known) or 'none here'}")
+    return [Board(name, data / FOLDER / name) for name in names]
+
+
+async def prepare(data: Path, wanted: list[Board]) -> None:
+    """Interpreter found, firmware compiled, keys made; raises HostError with what to do."""
+    if not SIMULATOR.exists():
+        raise HostError("the simulator is not installed with this package", "run it from a clone: make run")
+    interpreter()
+    store = KeyStore(data / KEYS_FOLDER)
+    for board in wanted:
+        store.provision(board.device)
+    await _compile()
+
+
+def interpreter() -> str:
+    """MicroPython as MICROPYTHON names it, or beside this Python, or on the path."""
+    named = os.environ.get("MICROPYTHON")
+    beside = Path(sys.executable).with_name("micropython")
+    found = shutil.which(named or (str(beside) if beside.exists() else "micropython"))
+    if found is None:
+        raise HostError(
+            f"no MicroPython: {named} cannot be run" if named else "no MicroPython for the boards",
+            "run `make setup`, or name an interpreter with MICROPYTHON=path",
+        )
+    return found
+
+
+async def _compile() -> None:
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        str(BUILD),
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+    )
+    output, _ = await process.communicate()
+    if process.returncode:
+        raise HostError("the firmware does not compile:\n" + output.decode(errors="replace").rstrip())
+
+
+class VirtualBoards:
+    """Children of this process; `start` them, `ended` tells of one that died, `stop` them."""
+
+    def __init__(self, wanted: list[Board], data: Path, host: str) -> None:
+        self._wanted = wanted
+        self._keys = KeyStore(data / KEYS_FOLDER)
+        self._host = host
+        self._running: dict[Board, asyncio.subprocess.Process] = {}
+
+    async def start(self) -> None:
+        for board in self._wanted:
+            board.folder.mkdir(parents=True, exist_ok=True)
+            with board.log.open("ab") as log_file:
+                self._running[board] = await asyncio.create_subprocess_exec(
+                    sys.executable,
+                    str(SIMULATOR),
+                    *("--scenario", str(SCENARIOS / f"{board.name}.toml")),
+                    *("--dir", str(board.folder), "--device", board.device),
+                    *("--host", self._host, "--key", str(self._keys.path(board.device))),
+                    stdin=asyncio.subprocess.DEVNULL,
+                    stdout=log_file,
+                    stderr=log_file,
+                    # A Ctrl-C in the terminal is for the host, which ends its boards in order.
+                    start_new_session=True,
+                )
+
+    async def ended(self) -> None:
+        """Returns never, but raises HostError when a board ends by itself."""
+        waits = {asyncio.create_task(process.wait()): board for board, process in self._running.items()}
+        try:
+            done, _ = await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for task in waits:
+                task.cancel()
+        for task in done:
+            raise HostError(*_words(waits[task], task.result()))
+
+    async def stop(self) -> list[Board]:
+        """Let every board drain and end; returns those that had to be killed or failed."""
+        for process in self._running.values():
+            if process.returncode is None:
+                process.send_signal(signal.SIGTERM)
+        results = await asyncio.gather(*(self._drained(board, process) for board, process in self._running.items()))
+        self._running.clear()
+        return [board for board in results if board is not None]
+
+    async def _drained(self, board: Board, process: asyncio.subprocess.Process) -> Board | None:
+        try:
+            async with asyncio.timeout(DRAIN_S):
+                status = await process.wait()
+        except TimeoutError:
+            log.error("%s does not end; killed after %d s", board.device, int(DRAIN_S))
+            process.kill()
+            status = await process.wait()
+        if status:
+            message, advice = _words(board, status)
+            log.error("%s; %s", message, advice)
+        return board if status else None
+
+
+def _words(board: Board, status: int) -> tuple[str, str]:
+    lines = board.log.read_text(errors="replace").strip().splitlines()
+    last = f": {lines[-1]}" if lines else ""
+    return f"{board.device} ended with status {status}{last}", f"see {board.log}"
