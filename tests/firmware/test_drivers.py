@@ -7,7 +7,8 @@ from fractions import Fraction
 from typing import Any
 
 import pytest
-from virtual import VirtualBoard, json_lines, wait_for
+
+from .virtual import VirtualBoard, json_lines, wait_for
 
 MISSING, BUS, OPEN, RANGE, NOT_READY = [-1], [-2], [-3], [-4], [-5]
 SLOW_MS = 250  # what the sampler calls slow

@@ -1,14 +1,14 @@
 """What goes onto a virtual board before its first start: compiled firmware, configuration, key.
 
 Owns the files' places; how firmware and products are compiled is the business of firmware/build.py and
-firmware/product.py, which are loaded when needed.
+firmware/product.py.
 """
 
 import importlib
+import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from types import ModuleType
 
 KEY_BYTES = 32
 
@@ -30,13 +30,16 @@ class Board:
 def firmware(folder: Path) -> str:
     """MICROPYPATH of the compiled firmware; compiles what is missing or old."""
     build = folder.parent / "build"
-    _module(folder, "build").build()
+    made = subprocess.run([sys.executable, str(folder / "build.py")], capture_output=True, text=True)
+    if made.returncode:
+        raise DeployError(made.stderr.strip())
     return f"{build / 'mpy'}:{build / 'mpy-sim'}:.frozen"
 
 
 def files(board: Board, target: Path, folder: Path) -> None:
     """Writes config.msgpack and secret.bin to `target`; start.py copies them to a flash that has none."""
-    product = _module(folder, "product")
+    sys.path[:0] = [str(folder), str(folder.parent / "protocol")]
+    product = importlib.import_module("product")
     target.mkdir(exist_ok=True)
     try:
         config = product.compile_product(board.product, board.host)
@@ -57,10 +60,3 @@ def _key(path: Path) -> bytes:
     if len(key) != KEY_BYTES:
         raise DeployError(f"{path}: a key has {KEY_BYTES} bytes or {2 * KEY_BYTES} hexadecimal digits")
     return key
-
-
-def _module(folder: Path, name: str) -> ModuleType:
-    for path in (folder, folder.parent / "protocol"):
-        if str(path) not in sys.path:
-            sys.path.append(str(path))
-    return importlib.import_module(name)

@@ -25,7 +25,7 @@ from .hardware import Hardware, Parts
 from .scenario import Scenario
 from .served import Served
 
-LOCK_WAIT_S = 10.0  # a killed world's board notices within a second that its supply is gone
+LOCK_WAIT_S = 3.0  # a killed world's board notices at its next step that its supply is gone
 
 
 class InUse(Exception):
