@@ -2,21 +2,24 @@
 
 Knows Python's syntax only; refuses to know what the modules do. Three changes, none of which changes behaviour, and
 none of which moves a line, so that a traceback from a board names the line of the source in the repository:
-  1. module-level constants (UPPER_CASE, an int or a short str) stand as literals where they are used, also in the
+  1. module-level constants (UPPER_CASE, an int or a short text) stand as literals where they are used, also in the
      modules that import them, and are defined no more;
-  2. private names (`_like_this`) become short ones, the same for the same name in all modules;
+  2. private names (`_like_this`) become short ones, the same for the same name everywhere;
   3. parameters without a default, which nobody passes by keyword, become short ones.
-What stays: every public name, so that what is compiled can still be imported and called by others.
+What stays: every public name, so that what is compiled can still be imported and called by others. A name costs 11
+bytes of heap and its length, once for all modules: short forms are few, and used again in each module.
 """
 
 import ast
 import itertools
 import string
 import sys
+from collections import Counter
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-LONGEST_TEXT = 24  # a constant string longer than this is better kept in one place
-Edit = tuple[int, int, int, str]  # line, first byte, end byte, new text
+LONGEST_TEXT = 24  # a constant text longer than this is better kept in one place
+SHORT = 2  # names up to this length gain nothing
 Value = int | str | bytes
 
 
@@ -27,89 +30,90 @@ class Module:
         self.name = name
         self.lines = [line.encode() for line in text.split("\n")]
         self.tree = ast.parse(text)
-        self.edits: list[Edit] = []
-        self.gone: set[int] = set()  # ids of nodes in statements taken out
+        self.edits: set[tuple[int, int, int, str]] = set()  # line, first byte, end byte, new text
         self.constants: dict[str, Value] = {}
 
-    def edit(self, node: ast.expr | ast.stmt | ast.arg, new: str) -> None:
+    def edit(self, node: ast.expr | ast.stmt, new: str) -> None:
         """Replaces what `node` spans; further lines it spans become empty."""
         assert node.end_lineno and node.end_col_offset is not None
         for n in range(node.lineno, node.end_lineno + 1):
             first = node.col_offset if n == node.lineno else 0
             end = node.end_col_offset if n == node.end_lineno else len(self.lines[n - 1])
-            self.edits.append((n, first, end, new if n == node.lineno else ""))
+            self.edits.add((n, first, end, new if n == node.lineno else ""))
 
-    def rename_end(self, node: ast.Attribute, new: str) -> None:
-        assert node.end_lineno and node.end_col_offset
-        end = node.end_col_offset
-        self.edits.append((node.end_lineno, end - len(node.attr.encode()), end, new))
-
-    def rename_def(self, node: ast.FunctionDef | ast.ClassDef, new: str) -> None:
-        at = self.lines[node.lineno - 1].index(node.name.encode(), node.col_offset)
-        self.edits.append((node.lineno, at, at + len(node.name.encode()), new))
+    def rename(self, node: ast.AST, old: str, new: str) -> None:
+        """Replaces the name `old` that `node` (a definition, a use, an import) carries."""
+        if isinstance(node, ast.Attribute) or (isinstance(node, ast.alias) and node.asname == old):
+            line, first = node.end_lineno or 0, (node.end_col_offset or 0) - len(old)
+        else:
+            line, first = node.lineno, node.col_offset  # type: ignore[attr-defined]
+            if isinstance(node, ast.FunctionDef | ast.ClassDef):
+                first = self.lines[line - 1].index(b" " + old.encode(), first) + 1
+        self.edits.add((line, first, first + len(old), new))
 
     def text(self) -> str:
-        for n, first, end, new in sorted(set(self.edits), reverse=True):
+        for n, first, end, new in sorted(self.edits, reverse=True):
             line = self.lines[n - 1]
             self.lines[n - 1] = line[:first] + new.encode() + line[end:]
         return b"\n".join(self.lines).decode()
 
     def source_of(self, node: ast.ImportFrom) -> str:
         """The full name of the module that `from X import ...` names."""
-        if not node.level:
-            return node.module or ""
-        base = self.name.split(".")[: -node.level]
+        base = self.name.split(".")[: -node.level] if node.level else []
         return ".".join(base + ([node.module] if node.module else []))
 
 
-def shrink(sources: dict[str, str], kept: frozenset[str] = frozenset()) -> dict[str, str]:
-    """`sources`: dotted module name -> text, of everything that runs together; -> the same, smaller.
+def shrink(sources: dict[str, str], keep: Iterable[str] = ()) -> dict[str, str]:
+    """`sources`: dotted module name -> text, of all that runs together; -> the same, smaller.
 
-    A package's own file is named package.__init__.
-
-    kept: names of constants and private names that somebody outside `sources` uses.
+    A package's own file is named package.__init__. keep: names of constants and private names that others use.
     """
-    modules = {name: Module(name, text) for name, text in sources.items()}
-    for module in modules.values():
-        _refuse(module)
-        _find_constants(module, kept)
-    while any([_pass_on(module, modules) for module in modules.values()]):
-        pass
-    for module in modules.values():
-        _place_constants(module, modules)
-    _rename_private(modules, kept)
-    words = {n.arg for m in modules.values() for n in ast.walk(m.tree) if isinstance(n, ast.keyword) if n.arg}
-    for module in modules.values():
-        _rename_parameters(module, words)
-    return {name: module.text() for name, module in modules.items()}
+    used = set(keep)
+    for change in (_constants, _names, _parameters):
+        modules = {name: Module(name, text) for name, text in sources.items()}
+        change(modules, used)
+        sources = {name: module.text() for name, module in modules.items()}
+    return sources
 
 
-def _refuse(module: Module) -> None:
-    for node in ast.walk(module.tree):
-        if isinstance(node, ast.JoinedStr):
-            raise SystemExit(f"{module.name}:{node.lineno}: use % instead of an f-string in what a board runs")
+def _words(tree: ast.AST, deep: bool = True) -> Iterator[str]:
+    """Every identifier in a tree, or of one node."""
+    for node in ast.walk(tree) if deep else [tree]:
+        for field in ("id", "attr", "arg", "name", "asname"):
+            if isinstance(word := getattr(node, field, None), str):
+                yield word
 
 
 # -- constants
 
 
-def _find_constants(module: Module, kept: frozenset[str]) -> None:
-    """Fills `constants` and takes their definitions out."""
-    stored = [n.id for n in ast.walk(module.tree) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)]
-    for node in module.tree.body:
+def _constants(modules: dict[str, Module], used: set[str]) -> None:
+    for module in modules.values():
+        for node in ast.walk(module.tree):
+            if isinstance(node, ast.JoinedStr):
+                raise SystemExit(f"{module.name}:{node.lineno}: use % instead of an f-string in what a board runs")
+        _find(module, used)
+    while any([_pass_on(module, modules) for module in modules.values()]):
+        pass
+    for module in modules.values():
+        _place(module, modules)
+
+
+def _find(module: Module, used: set[str]) -> None:
+    """Fills `constants` and takes their definitions out of text and tree."""
+    stored = Counter(n.id for n in ast.walk(module.tree) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store))
+    for node in module.tree.body[:]:
         if not isinstance(node, ast.Assign) or len(node.targets) != 1:
             continue
         target = node.targets[0]
+        several = len(target.elts) if isinstance(target, ast.Tuple) else 0
         names = target.elts if isinstance(target, ast.Tuple) else [target]
-        values = _values(node.value, module.constants, len(names) if isinstance(target, ast.Tuple) else 0)
+        values = _values(node.value, module.constants, several)
         found = {n.id: v for n, v in zip(names, values, strict=False) if isinstance(n, ast.Name)}
-        if len(found) != len(names) or any(
-            n != n.upper() or n in kept or stored.count(n) > 1 for n in found
-        ):
-            continue
-        module.constants.update(found)
-        module.edit(node, "pass")
-        module.gone.update(id(n) for n in ast.walk(node))
+        if len(found) == len(names) and all(n == n.upper() and n not in used and stored[n] == 1 for n in found):
+            module.constants.update(found)
+            module.edit(node, "pass")
+            module.tree.body.remove(node)
 
 
 def _values(node: ast.expr, known: dict[str, Value], several: int) -> list[Value]:
@@ -144,29 +148,23 @@ def _offered(name: str, modules: dict[str, Module]) -> dict[str, Value]:
     return module.constants if module else {}
 
 
-def _place_constants(module: Module, modules: dict[str, Module]) -> None:
-    values = dict(module.constants)
+def _place(module: Module, modules: dict[str, Module]) -> None:
     named: dict[str, dict[str, Value]] = {}  # local name of a module -> its constants
     for node in ast.walk(module.tree):
         if isinstance(node, ast.ImportFrom):
             source = module.source_of(node)
-            constants = _offered(source, modules)
             left = []
             for alias in node.names:
-                if f"{source}.{alias.name}" in modules:
-                    named[alias.asname or alias.name] = modules[f"{source}.{alias.name}"].constants
-                if alias.name in constants:
-                    values[alias.asname or alias.name] = constants[alias.name]
-                else:
+                name = alias.asname or alias.name
+                named[name] = _offered(f"{source}.{alias.name}", modules)
+                if name not in module.constants or alias.name not in _offered(source, modules):
                     left.append(alias.name + (f" as {alias.asname}" if alias.asname else ""))
             if len(left) < len(node.names):
                 dotted = "." * node.level + (node.module or "")
                 module.edit(node, f"from {dotted} import {', '.join(left)}" if left else "pass")
     for node in ast.walk(module.tree):
-        if id(node) in module.gone:
-            continue
-        if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load) and node.id in values:
-            module.edit(node, _literal(values[node.id]))
+        if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load) and node.id in module.constants:
+            module.edit(node, _literal(module.constants[node.id]))
         elif isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
             constants = named.get(node.value.id, {})
             if node.attr in constants:
@@ -180,88 +178,76 @@ def _literal(value: Value) -> str:
 # -- names
 
 
-def _private(name: str) -> bool:
-    return name.startswith("_") and not name.startswith("__") and name != "_"
+def _short(prefix: str) -> Iterator[str]:
+    letters = string.ascii_letters
+    yield from (prefix + a for a in letters)
+    yield from (prefix + a + b for a, b in itertools.product(letters, letters))
 
 
-def _short(prefix: str) -> "itertools.chain[str]":
-    letters = string.ascii_lowercase
-    return itertools.chain(
-        (prefix + a for a in letters), (prefix + a + b for a in letters for b in letters)
-    )
-
-
-def _rename_private(modules: dict[str, Module], kept: frozenset[str]) -> None:
-    """The names used most often get the shortest; the same everywhere, so that nothing can come apart."""
+def _names(modules: dict[str, Module], used: set[str]) -> None:
+    """Private names that occur in one module only share their short forms with those of all other modules."""
+    fixed = set(used)
     places: dict[str, list[tuple[Module, ast.AST]]] = {}
-    fixed = set(kept)
     for module in modules.values():
         for node in ast.walk(module.tree):
-            if id(node) in module.gone:
-                continue
-            if isinstance(node, ast.Attribute):
-                name = node.attr
-            elif isinstance(node, ast.Name):
-                name = node.id
-            elif isinstance(node, ast.FunctionDef | ast.ClassDef):
-                name = node.name
-            elif isinstance(node, ast.arg):
-                name = node.arg
-            else:
-                if isinstance(node, ast.Global | ast.Nonlocal):
-                    fixed.update(node.names)
-                if isinstance(node, ast.ImportFrom | ast.Import):
-                    fixed.update(a.name for a in node.names)
-                if isinstance(node, ast.keyword) and node.arg:
-                    fixed.add(node.arg)
-                continue
-            if _private(name) and name not in module.constants:
-                places.setdefault(name, []).append((module, node))
-    new = (n for n in _short("_") if n not in places)
-    for name in sorted(set(places) - fixed, key=lambda n: (-len(places[n]), n)):
-        short = next(new)
+            fixed.update(_fixed_by(node))
+            for name in _words(node, deep=False):
+                if name.startswith("_") and not name.startswith("__") and len(name) > SHORT:
+                    places.setdefault(name, []).append((module, node))
+    taken = {name for m in modules.values() for name in _words(m.tree)}
+    free = [n for n in itertools.islice(_short("_"), 600) if n not in taken]
+    wide = 0  # so many of them stand for names that occur in several modules
+    local: Counter[str] = Counter()
+    for name in sorted(set(places) - fixed, key=lambda n: (-len({m.name for m, _ in places[n]}), -len(places[n]), n)):
+        homes = {m.name for m, _ in places[name]}
+        if len(homes) > 1:
+            new, wide = free[wide], wide + 1
+        else:
+            (home,) = homes
+            new = free[wide + local[home]]
+            local[home] += 1
         for module, node in places[name]:
-            if isinstance(node, ast.Attribute):
-                module.rename_end(node, short)
-            elif isinstance(node, ast.FunctionDef | ast.ClassDef):
-                module.rename_def(node, short)
-            elif isinstance(node, ast.arg):
-                module.edits.append((node.lineno, node.col_offset, node.col_offset + len(name), short))
-            elif isinstance(node, ast.Name):
-                module.edit(node, short)
+            module.rename(node, name, new)
 
 
-def _rename_parameters(module: Module, words: set[str]) -> None:
-    for function in ast.walk(module.tree):
-        if not isinstance(function, ast.FunctionDef):
-            continue
-        inside = list(ast.walk(function))
-        if any(isinstance(n, ast.FunctionDef | ast.Lambda | ast.Nonlocal | ast.Global) for n in inside[1:]):
-            continue
-        taken = {n.id for n in inside if isinstance(n, ast.Name)} | {a.arg for a in _parameters(function)}
-        taken |= {n.attr for n in inside if isinstance(n, ast.Attribute)}
-        new = (n for n in _short("") if n not in taken)
-        optional = len(function.args.defaults)
-        plain = function.args.args
-        for arg in plain[: len(plain) - optional]:
-            if len(arg.arg) < 3 or arg.arg in words or _private(arg.arg):
-                continue
-            short = next(new)
-            module.edits.append((arg.lineno, arg.col_offset, arg.col_offset + len(arg.arg), short))
+def _fixed_by(node: ast.AST) -> list[str]:
+    """Names that must stay because of this node."""
+    if isinstance(node, ast.Global | ast.Nonlocal):
+        return node.names
+    if isinstance(node, ast.keyword):
+        return [node.arg or ""]
+    if isinstance(node, ast.Constant) and isinstance(node.value, str):
+        return [node.value]
+    return []
+
+
+def _parameters(modules: dict[str, Module], used: set[str]) -> None:
+    words = {n.arg for m in modules.values() for n in ast.walk(m.tree) if isinstance(n, ast.keyword) if n.arg}
+    for module in modules.values():
+        for function in ast.walk(module.tree):
+            if isinstance(function, ast.FunctionDef):
+                _rename_parameters(module, function, words | used)
+
+
+def _rename_parameters(module: Module, function: ast.FunctionDef, fixed: set[str]) -> None:
+    inside = list(ast.walk(function))
+    if any(isinstance(n, ast.FunctionDef | ast.Lambda | ast.Nonlocal | ast.Global) for n in inside[1:]):
+        return  # a name that reaches into another function is left alone
+    taken = {word for n in inside for word in _words(n)}
+    free = (n for n in _short("") if n not in taken)
+    args = function.args.args
+    for arg in args[: len(args) - len(function.args.defaults)]:
+        if len(arg.arg) > SHORT and arg.arg not in fixed:
+            new = next(free)
             for n in inside:
-                if isinstance(n, ast.Name) and n.id == arg.arg:
-                    module.edit(n, short)
-
-
-def _parameters(function: ast.FunctionDef) -> list[ast.arg]:
-    a = function.args
-    return a.posonlyargs + a.args + a.kwonlyargs + [x for x in (a.vararg, a.kwarg) if x]
+                if n is arg or (isinstance(n, ast.Name) and n.id == arg.arg):
+                    module.rename(n, arg.arg, new)
 
 
 def main() -> None:
-    """shrink.py OUT FILE...: each FILE is below a folder named as its package, which lies in a source folder."""
+    """shrink.py OUT FILE...: FILEs are named relative to the folder of their package."""
     out, *files = map(Path, sys.argv[1:])
-    named = {".".join(f.with_suffix("").parts[-len(f.parts) :]): f for f in files}
+    named = {".".join(f.with_suffix("").parts): f for f in files}
     for name, text in shrink({n: f.read_text() for n, f in named.items()}).items():
         target = out / (name.replace(".", "/") + ".py")
         target.parent.mkdir(parents=True, exist_ok=True)

@@ -27,6 +27,12 @@ def test_private_names_stay_the_same_name_everywhere() -> None:
     assert "_seen" not in small["b"]
 
 
+def test_private_names_of_one_module_share_their_short_forms_with_other_modules() -> None:
+    small = shrink({"a": "class A:\n    _first = 1\n", "b": "from struct import pack as _pack\n_second = _pack\n"})
+    assert small["a"] == "class A:\n    _a = 1\n"
+    assert small["b"] in ("from struct import pack as _a\n_b = _a\n", "from struct import pack as _b\n_a = _b\n")
+
+
 def test_lines_do_not_move() -> None:
     text = "LIMIT = (\n    1\n    + 2\n)\n\n\ndef f(value):\n    raise ValueError(value)\n"
     small = shrink({"a": text})["a"]
@@ -35,7 +41,7 @@ def test_lines_do_not_move() -> None:
 
 def test_what_others_use_by_name_keeps_it() -> None:
     text = "LIMIT = 3\n\n\ndef f(value, wide=0):\n    return value\n\n\nf(value=1)\n"
-    small = shrink({"a": text}, kept=frozenset(["LIMIT"]))["a"]
+    small = shrink({"a": text}, keep=["LIMIT"])["a"]
     assert small == text
 
 
