@@ -415,12 +415,12 @@ class BoardEndpoint:
         if authentic:
             event = states.REFUSAL if code == messages.ERR_VERSION else states.HEARD
         if self._step(event, now_ms):
-            seq = fields[4] if authentic and len(fields) > 4 else None
+            seq = fields[4] if authentic else None
             self._emit(Refused(code, fields[3], self._set_aside(code, seq)))
 
-    def _set_aside(self, code: int, seq: "Any") -> "int | None":
+    def _set_aside(self, code: int, seq: "int | None") -> "int | None":
         """Counts a record's refusals; -> seq when it is passed over from now on."""
-        if type(seq) is not int or code not in (messages.ERR_PACKET, messages.ERR_LIMIT):
+        if seq is None or code not in (messages.ERR_PACKET, messages.ERR_LIMIT):
             return None
         tries = self._refusals.pop(seq, 0) + 1
         if tries >= REFUSALS_MAX:
