@@ -1,0 +1,164 @@
+"""The running host over real sockets: stored means acknowledged, strangers change only counters."""
+
+import asyncio
+import socket
+from pathlib import Path
+
+from meuse_protocol.framing import frame
+from meuse_protocol.received import RangeSet
+
+from tests.host.hosts import ask, events, key_of, running, stored
+from tests.host.light_board import LightBoard, until
+
+
+def test_what_is_acknowledged_is_in_the_journal_and_what_is_made_arrives(tmp_path: Path) -> None:
+    async def scene() -> None:
+        async with running(tmp_path) as host:
+            board = LightBoard("stove-1", key_of(tmp_path, "stove-1"))
+            board.add(100)
+            await board.connect(host.tcp[0].address)
+            await board.drained()
+            assert stored(tmp_path, board.log.stream) == board.log.created
+            board.unplug()
+
+    asyncio.run(scene())
+    ((device, received),) = ask(tmp_path, "SELECT device, received FROM streams")
+    assert device == "stove-1"
+    assert RangeSet.from_bytes(received).ranges() == [(1, 100)]  # type: ignore[arg-type]
+
+
+def test_a_host_started_again_knows_what_it_has(tmp_path: Path) -> None:
+    async def scene() -> None:
+        board = LightBoard("stove-1", key_of(tmp_path, "stove-1"))
+        for _ in range(3):
+            async with running(tmp_path) as host:
+                board.add(40)
+                await board.connect(host.tcp[0].address)
+                await board.drained()
+                await host.journal.read(lambda db: None)
+                assert host.commits.committed == 40  # nothing came twice
+                board.unplug()
+        assert stored(tmp_path, board.log.stream) == board.log.created
+
+    asyncio.run(scene())
+
+
+def test_a_new_stream_closes_the_old_one_with_a_gap_of_unknown_end(tmp_path: Path) -> None:
+    async def scene() -> None:
+        async with running(tmp_path) as host:
+            key = key_of(tmp_path, "stove-1")
+            first, second = LightBoard("stove-1", key), LightBoard("stove-1", key)
+            for board in (first, second):
+                board.add(5)
+                await board.connect(host.tcp[0].address)
+                await board.drained()
+                board.unplug()
+            gaps = ask(tmp_path, "SELECT stream, first_seq, last_seq, reason, source FROM gaps")
+            assert gaps == [(first.log.stream, 6, 0xFFFFFFFF, 5, "host")]
+            closed = ask(tmp_path, "SELECT stream FROM streams WHERE closed_ms IS NOT NULL")
+            assert closed == [(first.log.stream,)]
+
+    asyncio.run(scene())
+
+
+def test_a_gap_is_announced_and_a_late_record_fills_it(tmp_path: Path) -> None:
+    async def scene() -> None:
+        async with running(tmp_path) as host:
+            board = LightBoard("stove-1", key_of(tmp_path, "stove-1"))
+            board.add(10)
+            lost = board.log.created[3]
+            board.endpoint.record_added(board.log.drop_oldest(4, 1))
+            await board.connect(host.tcp[0].address)
+            await board.drained()
+            gaps = ask(tmp_path, "SELECT first_seq, last_seq, reason, source FROM gaps")
+            assert (1, 4, 1, "board") in gaps
+            assert sorted(stored(tmp_path, board.log.stream)) == [*range(5, 12)]
+            board.unplug()
+            # The same board with its log restored: seq 3 is there after all.
+            again = LightBoard("stove-1", key_of(tmp_path, "stove-1"), board.log)
+            await again.connect(host.tcp[0].address)
+            again.send_raw(b"\0" + frame(again.endpoint._seal(lost, board.log.stream)))
+            await until(lambda: 3 in stored(tmp_path, board.log.stream), "the late record")
+            again.unplug()
+            ((gapped,),) = ask(tmp_path, "SELECT gapped FROM streams")
+            assert RangeSet.from_bytes(gapped).ranges() == [(1, 2), (4, 4)]  # type: ignore[arg-type]
+
+    asyncio.run(scene())
+
+
+def test_strangers_and_noise_change_nothing_but_counters(tmp_path: Path) -> None:
+    async def scene() -> None:
+        async with running(tmp_path) as host:
+            key = key_of(tmp_path, "stove-1")
+            good = LightBoard("stove-1", key)
+            await good.connect(host.tcp[0].address)
+            good.add(3)
+            await good.drained()
+            before = ask(tmp_path, "SELECT * FROM streams"), stored(tmp_path, good.log.stream)
+
+            wrong_key = LightBoard("stove-1", bytes(32))
+            unknown = LightBoard("nobody-1", bytes(32))
+            keyless = LightBoard("stove-1", None)
+            for board in (wrong_key, unknown, keyless):
+                board.add(5)
+                await board.connect(host.tcp[0].address)
+            address, port = host.tcp[0].address.rsplit(":", 1)
+            noisy = socket.create_connection((address, int(port)))
+            noisy.sendall(bytes(range(256)) * 40 + b"\0ets Jun  8 2016 00:22:57\r\n" + b"\0" * 50)
+            forged = bytearray(good.endpoint._seal(good.log.created[1], good.log.stream))
+            forged[-1] ^= 1
+            noisy.sendall(frame(bytes(forged)) * 30)
+            reasons = {"bad_mac", "bad_hello", "unknown_device", "muted"}
+            await until(lambda: reasons <= set(host.bridge.totals()), "counters")
+            await until(lambda: host.bridge.totals()["damaged"] > 0, "damage is counted")
+            after = ask(tmp_path, "SELECT * FROM streams"), stored(tmp_path, good.log.stream)
+            assert after == before
+            assert wrong_key.acked == unknown.acked == keyless.acked == 0
+            good.add(1)
+            await good.drained()
+            for board in (good, wrong_key, unknown, keyless):
+                board.unplug()
+            noisy.close()
+
+    asyncio.run(scene())
+    (text,) = (tmp_path / "console").glob("*.log")
+    assert "ets Jun  8 2016" in text.read_text()
+
+
+def test_the_first_of_two_records_under_one_number_stays_and_a_person_is_told(tmp_path: Path) -> None:
+    async def scene() -> None:
+        async with running(tmp_path) as host:
+            key = key_of(tmp_path, "stove-1")
+            board = LightBoard("stove-1", key)
+            board.add(3)
+            await board.connect(host.tcp[0].address)
+            await board.drained()
+            first = stored(tmp_path, board.log.stream)
+            clone = LightBoard("stove-1", key)
+            clone.add(3)
+            other = clone.log.created[2]
+            board.send_raw(b"\0" + frame(board.endpoint._seal(other, board.log.stream)))
+            await until(lambda: "conflict" in events(tmp_path), "the event")
+            assert stored(tmp_path, board.log.stream) == first
+            await until(lambda: any(type(e).__name__ == "Refused" for e in board.events), "ERR 5")
+            board.unplug()
+
+    asyncio.run(scene())
+
+
+def test_more_connections_than_allowed_are_closed_at_once(tmp_path: Path) -> None:
+    async def scene() -> None:
+        async with running(tmp_path, tcp={"listen": ["127.0.0.1:0"], "max_connections": 2}) as host:
+            loop = asyncio.get_running_loop()
+            sockets = []
+            for _ in range(3):
+                one = socket.socket()
+                one.setblocking(False)
+                await loop.sock_connect(one, ("127.0.0.1", int(host.tcp[0].address.rsplit(":", 1)[1])))
+                sockets.append(one)
+            await until(lambda: host.tcp[0].refused == 1, "the third is refused")
+            assert len(host.tcp[0].connections) == 2
+            for one in sockets:
+                one.close()
+
+    asyncio.run(scene())
