@@ -27,7 +27,7 @@ def write(arrays: Arrays, path: Path) -> Content:
     """Write `arrays` in their order; the file is not yet on the disk when this returns."""
     with connect(path.parent) as db:
         logical.register(db, "new", arrays)
-        db.execute(f"COPY ({logical.select('new')}) TO {literal(path)} ({_OPTIONS})")
+        copy(db, logical.select("new"), path)
     times = arrays.rows["measured_ms"][arrays.rows["time_quality"] != UNDATED]
     least, most = (int(times.min()), int(times.max())) if len(times) else (None, None)
     return Content(arrays.length, path.stat().st_size, least, most, arrays.length - len(times))
@@ -38,8 +38,12 @@ def merge(sources: Sequence[Path], path: Path) -> int:
     listed = ", ".join(literal(source) for source in sources)
     with connect(path.parent) as db:
         order = 'device, channel, measured_at, stream, seq, "row"'
-        query = f"SELECT * FROM read_parquet([{listed}]) ORDER BY {order}"
-        (rows,) = db.execute(f"COPY ({query}) TO {literal(path)} ({_OPTIONS})").fetchall()[0]
+        return copy(db, f"SELECT * FROM read_parquet([{listed}]) ORDER BY {order}", path)
+
+
+def copy(db: "duckdb.DuckDBPyConnection", query: str, path: Path) -> int:
+    """Write the result of a query; returns the number of rows."""
+    (rows,) = db.execute(f"COPY ({query}) TO {literal(path)} ({_OPTIONS})").fetchall()[0]
     return int(rows)
 
 

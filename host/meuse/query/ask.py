@@ -17,14 +17,23 @@ _ORDER: Final = 'device, channel, measured_at NULLS LAST, stream, seq, "row"'
 
 def rows(selection: Selection) -> str:
     """The logical table, sorted by device, channel and time; undated rows last."""
-    columns = ", ".join(f'"{name}"' for name in COLUMNS)
+    return _rows(selection, ", ".join(f'"{name}"' for name in COLUMNS))
+
+
+def glance(selection: Selection) -> str:
+    """The same rows with the columns that fit a terminal; a text stands where the value would."""
+    shown = "coalesce(value::VARCHAR, text) AS value, unit, quality, time_quality"
+    return _rows(selection, f"device, channel, measured_at, {shown}")
+
+
+def _rows(selection: Selection, columns: str) -> str:
     return f"SELECT {columns} FROM readings WHERE {where(selection)} ORDER BY {_ORDER}"
 
 
 def steps(selection: Selection, step_ms: int, statistics: list[str]) -> str:
     """One row per device, channel and step that has readings; steps count from 1970, UTC.
 
-    `measured_at` is the start of the step. `missing` counts rows without a value. States and codes
+    `measured_at` is the start of the step. `missing` counts rows without any value. States and codes
     have no mean. Undated and absurd rows are in no step.
     """
     shown = ", ".join(f"{STATISTICS[name]} AS {name}" for name in statistics)
@@ -38,7 +47,7 @@ def steps(selection: Selection, step_ms: int, statistics: list[str]) -> str:
             WHERE {where(selection)} AND measured_at IS NOT NULL AND time_quality != 'absurd'
                 AND channel IS NOT NULL)
         SELECT device, channel, unit, make_timestamptz(step * 1000) AS measured_at, {shown},
-            count(*) - count(value) AS missing
+            count(*) FILTER (value IS NULL AND text IS NULL) AS missing
         FROM chosen GROUP BY device, channel, unit, is_state, step ORDER BY device, channel, step"""
 
 
@@ -75,6 +84,18 @@ def gaps(selection: Selection) -> str:
         SELECT device, stream, first_seq, last_seq, records, reason, source, "after", "before",
             recorded_at
         FROM both_ends WHERE {" AND ".join(conditions)} ORDER BY device, stream, first_seq"""
+
+
+def count_gaps(selection: Selection) -> str:
+    """How many gaps are announced, how many records they are, and whether some have no end.
+
+    Of the devices selected, at any time: to find out when would mean to read everything.
+    """
+    devices = f"device IN ({_listed(selection.devices)})" if selection.devices else "true"
+    return (
+        "SELECT count(*), coalesce(sum(records), 0)::BIGINT, count(*) > count(records)"
+        f" FROM gaps WHERE reason != 'awaited' AND {devices}"
+    )
 
 
 def where(selection: Selection) -> str:

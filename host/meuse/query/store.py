@@ -67,13 +67,12 @@ def take(journal: sqlite3.Connection, folder: Path, selection: Selection) -> Sna
     journal.execute("BEGIN")
     try:
         facts = catalog.load(journal)
-        _check_names(journal, facts, selection)
+        check_names(journal, facts, selection)
         return Snapshot(
             [
                 folder / file.name
                 for file in files.done(journal)
-                if selection.overlaps(file.min_ms, file.max_ms)
-                or (file.undated and (selection.undated or not selection.ranged))
+                if selection.overlaps(file.min_ms, file.max_ms) or file.undated
             ],
             tail.load(journal, facts, selection),
             facts,
@@ -85,7 +84,8 @@ def take(journal: sqlite3.Connection, folder: Path, selection: Selection) -> Sna
         journal.execute("COMMIT")
 
 
-def _check_names(journal: sqlite3.Connection, facts: catalog.Facts, selection: Selection) -> None:
+def check_names(journal: sqlite3.Connection, facts: catalog.Facts, selection: Selection) -> None:
+    """ConfigError for a device or channel that was never seen."""
     devices = {str(row[0]) for row in around.devices(journal)}
     known_or_raise("device", selection.devices, devices)
     channels = {channel[0] for schema in facts.schemas.values() for channel in schema.channels}
