@@ -105,15 +105,15 @@ class Board(asyncio.Protocol):
         *frames, self._rest = (self._rest + data).split(b"\0")
         for frame in frames:
             if frame:
-                self._packet(cobs.decode(frame)[: -4 - MAC_BYTES])
+                self._packet(cobs.decode(frame)[:-4])
         if self.go.is_set():
             self._send()
 
-    def _packet(self, pdu: bytes) -> None:
-        kind = messages.head(pdu)[0]
+    def _packet(self, e2e: bytes) -> None:
+        kind = messages.head(e2e)[0]
         if kind not in (messages.ACK, messages.WELCOME):
             return
-        fields = messages.parse(pdu).fields
+        fields = messages.parse(e2e, MAC_BYTES).fields
         if kind == messages.WELCOME:
             self.window = min(WINDOW, fields[6])
             self.welcome.set()
