@@ -96,6 +96,7 @@ class Facts:
     def __init__(self) -> None:
         self.schemas: dict[tuple[int, int], schema.Schema] = {}
         self.anchors: dict[tuple[int, int], list[Anchor]] = {}
+        self.boots: dict[tuple[int, int], BootRow] = {}
         self.origins: dict[int, Origin] = {}
 
     def add(self, known: Fact) -> None:
@@ -109,6 +110,8 @@ class Facts:
             anchors = self.anchors.setdefault((known.stream, known.boot), [])
             if anchor not in anchors:
                 anchors.append(anchor)
+        else:
+            self.boots.setdefault((known.stream, known.boot), known)
 
     def origin(self, stream: int) -> Origin:
         """Of an unbound stream nothing is known; its records stay readable all the same."""
@@ -128,6 +131,8 @@ def load(db: sqlite3.Connection) -> Facts:
         facts.origins[stream] = Origin(*origin)
     for row in db.execute("SELECT stream, sid, seq, name, tick_ms, channels FROM schemas"):
         facts.add(SchemaRow(*row))
+    for row in db.execute("SELECT stream, boot, cause, firmware, seq, received_ms FROM boots"):
+        facts.add(BootRow(*row))
     for row in db.execute("SELECT stream, seq, boot, uptime_ms, utc_ms, err_ms FROM anchors"):
         facts.add(AnchorRow(*row))
     update(facts, db, position(db, CURSOR))

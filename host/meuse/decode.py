@@ -26,9 +26,7 @@ UNDECODABLE: Final = 131  # the record's elements make no sense; text holds the 
 RAW: Final = 132  # not a reading (log text, result, a type newer than this host); text holds it
 
 _WIRE_NAMES = {
-    code: name.lower()
-    for name, code in vars(wire_quality).items()
-    if name.isupper() and isinstance(code, int)
+    code: name.lower() for name, code in vars(wire_quality).items() if name.isupper() and isinstance(code, int)
 }
 _HOST_NAMES = {
     GOOD: "good",
@@ -39,9 +37,7 @@ _HOST_NAMES = {
     RAW: "raw",
 }
 # Name of every code; a reason that only a newer board knows is shown by its number.
-QUALITIES: Final = tuple(
-    (_HOST_NAMES | _WIRE_NAMES).get(code, f"code_{code}") for code in range(256)
-)
+QUALITIES: Final = tuple((_HOST_NAMES | _WIRE_NAMES).get(code, f"code_{code}") for code in range(256))
 
 # Why a record is not written to the lake yet.
 NO_SCHEMA: Final = "schema"
@@ -106,9 +102,7 @@ def marked(stored: Stored, quality: int, sid: int | None = None) -> Block:
     waits = NO_SCHEMA if quality == UNKNOWN_SCHEMA else None
     text: list[list[object]] = [[stored.record.hex()]]
     nowhen = np.zeros(1, dtype=np.int64)
-    return Block(
-        stored, sid, [("", "", 0, 0)], text, nowhen, dating.undated(1), None, quality, waits
-    )
+    return Block(stored, sid, [("", "", 0, 0)], text, nowhen, dating.undated(1), None, quality, waits)
 
 
 def fields_of(record: bytes) -> list[Any]:

@@ -56,13 +56,9 @@ def _beyond_exact(integers: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
     return beyond
 
 
-def _element_by_element(
-    elements: list[object], exp10: int, missing: int, not_finite: int
-) -> Column:
+def _element_by_element(elements: list[object], exp10: int, missing: int, not_finite: int) -> Column:
     rows = len(elements)
-    column = Column(
-        np.zeros(rows, np.float64), np.zeros(rows, np.bool_), np.zeros(rows, np.uint8), {}
-    )
+    column = Column(np.zeros(rows, np.float64), np.zeros(rows, np.bool_), np.zeros(rows, np.uint8), {})
     for row, element in enumerate(elements):
         value: float | None = None
         if isinstance(element, bool):

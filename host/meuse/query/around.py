@@ -3,7 +3,7 @@
 import sqlite3
 from typing import Final
 
-from meuse_protocol import messages
+from meuse_protocol import messages, names
 from meuse_protocol.received import RangeSet
 
 from meuse.catalog import Facts
@@ -25,7 +25,7 @@ BOOTS: Final[Columns] = {
     "device": TEXT,
     "stream": INTEGER,
     "boot": INTEGER,
-    "cause": INTEGER,
+    "cause": TEXT,
     "firmware": TEXT,
     "seq": INTEGER,
     "received_at": TIME,
@@ -78,11 +78,25 @@ def devices(db: sqlite3.Connection) -> Rows:
     return rows
 
 
-def boots(db: sqlite3.Connection) -> Rows:
-    return db.execute(
-        "SELECT device, stream, boot, cause, firmware, seq, received_ms"
-        " FROM boots LEFT JOIN streams USING (stream) ORDER BY device, stream, boot"
-    ).fetchall()
+def boots(facts: Facts) -> Rows:
+    """One row per start of a board."""
+    return sorted(
+        (
+            facts.origin(row.stream).device,
+            row.stream,
+            row.boot,
+            _cause(row.cause),
+            row.firmware,
+            row.seq,
+            row.received_ms,
+        )
+        for row in facts.boots.values()
+    )
+
+
+def _cause(code: int) -> str:
+    causes = names.BOOT_CAUSES
+    return causes[code].replace(" ", "_") if 0 <= code < len(causes) else f"cause_{code}"
 
 
 def schemas(facts: Facts) -> Rows:

@@ -32,7 +32,6 @@ class Snapshot(NamedTuple):
     tail: Arrays
     facts: catalog.Facts
     devices: around.Rows
-    boots: around.Rows
     gaps: around.Rows
 
 
@@ -77,7 +76,6 @@ def take(journal: sqlite3.Connection, folder: Path, selection: Selection) -> Sna
             tail.load(journal, facts, selection),
             facts,
             around.devices(journal),
-            around.boots(journal),
             around.gaps(journal),
         )
     finally:
@@ -101,6 +99,6 @@ def _views(db: "duckdb.DuckDBPyConnection", snapshot: Snapshot) -> None:
         parts.append(f"SELECT * FROM read_parquet([{listed}])")
     db.execute(f"CREATE VIEW readings AS {' UNION ALL '.join(parts)}")
     small.view(db, "devices", around.DEVICES, snapshot.devices)
-    small.view(db, "boots", around.BOOTS, snapshot.boots)
+    small.view(db, "boots", around.BOOTS, around.boots(snapshot.facts))
     small.view(db, "gaps", around.GAPS, snapshot.gaps)
     small.view(db, "schemas", around.SCHEMAS, around.schemas(snapshot.facts))
