@@ -1,4 +1,4 @@
-"""Compiles what a board loads into build/mpy, and the simulator's shims into build/mpy-sim.
+"""Compiles what a board loads into build/mpy, the simulator's shims into build/mpy-sim, both into build/board.romfs.
 
 Owns which files belong to a board (meuse_board and what it imports of the protocol), the compiler's
 options and the size table. Compiles again only what changed; safe to be called by several at once.
@@ -23,6 +23,7 @@ ROOT = FIRMWARE.parent
 if __name__ == "__main__":
     sys.path.insert(0, str(FIRMWARE))
 
+import romfs  # noqa: E402
 from shrink import shrink  # noqa: E402
 
 OPTIONS = ("-O2",)
@@ -47,6 +48,10 @@ def build(target: Path | None = None, keep: frozenset[str] = frozenset()) -> dic
         sizes = _compile(shrink(board_sources(), keep), out / "mpy", compiler)
         shims = FIRMWARE / "sim/micropython"
         _compile({p.stem: p.read_text() for p in sorted(shims.glob("*.py"))}, out / "mpy-sim", compiler)
+        image = romfs.image(romfs.read([out / "mpy", out / "mpy-sim"]))
+        if not (out / "board.romfs").is_file() or (out / "board.romfs").read_bytes() != image:
+            (out / "board.romfs-new").write_bytes(image)
+            (out / "board.romfs-new").replace(out / "board.romfs")
     return sizes
 
 

@@ -216,6 +216,8 @@ def _fixed_by(node: ast.AST) -> list[str]:
         return node.names
     if isinstance(node, ast.keyword):
         return [node.arg or ""]
+    if isinstance(node, ast.Import):
+        return [a.name for a in node.names]
     if isinstance(node, ast.Constant) and isinstance(node.value, str):
         return [node.value]
     return []

@@ -6,8 +6,6 @@ from .config import Config
 from .outputs import make_safe
 
 
-def boot(root: str = ""):
-    """-> the board's Config, read once; outputs that could not be driven are named in its `unsafe`."""
-    config = Config(root + "/config.msgpack")
-    config.unsafe = make_safe(config.value.get("outputs", ()), machine.Pin)
-    return config
+def boot(path: str) -> list:
+    """Drives the outputs that the settings at `path` name -> the names of those that could not be driven."""
+    return make_safe(Config(path).value.get("outputs", ()), machine.Pin)

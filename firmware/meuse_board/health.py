@@ -26,8 +26,8 @@ class Heap:
     """Free bytes after a collection (before one they mean nothing), and the lowest seen since boot."""
 
     def __init__(self):
+        gc.collect()
         self.free = self.low = gc.mem_free()
-        self.collect()
 
     def collect(self) -> int:
         gc.collect()

@@ -8,6 +8,8 @@ import os
 import sys
 import time
 
+import machine
+
 from .boot import boot
 
 BREAK_IN_MS = 2000
@@ -21,15 +23,18 @@ def random_u32() -> int:
 
 def run(root: str = "", break_in_ms: int = BREAK_IN_MS, also=(), ready=None) -> None:
     """`root`: where the board's files are; `also`: see App.run; ready(app) is called once, before the first reading."""
-    config = boot(root)
+    unsafe = boot(root + "/config.msgpack")
     time.sleep_ms(break_in_ms)
-    from .hardware import Hardware
-
-    hardware = Hardware(config.value.get("buses", {}))
     try:
         from .app import App
+        from .config import Config
+        from .hardware import Hardware
         from .identity import identity
 
+        # Read again, now that the modules are loaded: keys they name cost no heap a second time.
+        config = Config(root + "/config.msgpack")
+        config.unsafe = unsafe
+        hardware = Hardware(config.value.get("buses", {}))
         device, key = identity(root + "/secret.bin") or ("unnamed", None)
         app = App(config, device, key, hardware, time, random_u32, root)
         _report(app, root)
@@ -41,7 +46,7 @@ def run(root: str = "", break_in_ms: int = BREAK_IN_MS, also=(), ready=None) -> 
         _interruptible(True)
         _note(root, problem)
         time.sleep_ms(CRASH_MS)
-        hardware.reboot()
+        machine.reset()
     finally:
         _interruptible(True)
 

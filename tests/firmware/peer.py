@@ -3,6 +3,7 @@
 Owns a socket to a board on the bench and what came over it; the board is a real process.
 """
 
+import contextlib
 import json
 import os
 import select
@@ -130,10 +131,8 @@ class Board:
         readable, _, _ = select.select([self.socket], [], [], 0.02)
         data = b""
         if readable:
-            try:
+            with contextlib.suppress(ConnectionError):
                 data = self.socket.recv(65536)
-            except ConnectionError:
-                pass
             if not data:
                 time.sleep(0.01)  # hung up: nothing will come
         self.deframer.feed(data)

@@ -1,4 +1,4 @@
-"""The application on real MicroPython at the end of a serial cable: readings arrive, people can work, noise does nothing."""
+"""The application on real MicroPython at the end of a serial cable: readings flow, people work, noise does nothing."""
 
 import copy
 import subprocess

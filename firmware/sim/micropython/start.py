@@ -2,15 +2,23 @@
 
 Started by the world as `micropython -m start`; argv: deploy folder, flash file, blocks of flash. At the first start
 config.msgpack and secret.bin are copied from the deploy folder into the flash, as `make deploy` does by cable.
+
+The compiled firmware is an image that stands for the part of the flash a board maps into its memory (ROMFS); here it
+has to lie in the heap, so the world gives so much more of it.
 """
 
 import os
 import sys
 
-import wires
-from flash import FileFlash, mount
+import vfs
 
 FLASH = "/flash"
+
+
+def plug_in_rom():
+    with open(os.getenv("MEUSE_ROM"), "rb") as f:
+        vfs.mount(vfs.VfsRom(f.read()), "/rom")
+    sys.path[:] = ["/rom", ".frozen"]
 
 
 def deploy(folder):
@@ -25,6 +33,8 @@ def deploy(folder):
 
 def ready(app):
     """Joins the world's hands to the application: the wish to stop, and what the flash says of each meter."""
+    import wires
+
     wires.on_stop = app.stop
     for group in app.sampler.groups:
         for channel in group.channels:
@@ -35,6 +45,10 @@ def ready(app):
 
 def start():
     folder, path, blocks = sys.argv[1:4]
+    plug_in_rom()
+    import wires
+    from flash import FileFlash, mount
+
     mount(FileFlash(path, int(blocks)), FLASH)
     deploy(folder)
     from meuse_board.main import run

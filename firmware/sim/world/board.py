@@ -25,8 +25,8 @@ LOG_BYTES = 1_000_000
 
 @dataclass(frozen=True)
 class Image:
-    """What runs: interpreter, heap, MICROPYPATH of the compiled firmware, first module and its arguments,
-    and which of the chip's UARTs the cable is on."""
+    """What runs: interpreter, heap, MICROPYPATH of the compiled firmware, first module and its arguments, which of
+    the chip's UARTs the cable is on, and the image of a ROM file system, which costs no heap of the board's."""
 
     micropython: str
     heap: str
@@ -34,6 +34,14 @@ class Image:
     module: str
     arguments: tuple[str, ...]
     uart: int
+    rom: Path | None = None
+
+    @property
+    def heap_bytes(self) -> int:
+        """The board's heap, and room for the image, which on a board lies in flash."""
+        number, unit = self.heap.rstrip("kKmM"), self.heap[-1].lower()
+        rom = self.rom.stat().st_size if self.rom else 0
+        return int(number) * {"k": 1024, "m": 1024 * 1024}.get(unit, 1) + rom
 
 
 class Board:
@@ -170,12 +178,13 @@ class Board:
             "MICROPYPATH": image.path,
             "MEUSE_WIRES": str(wires.fileno()),
             f"MEUSE_UART{image.uart}": str(uart.fileno()),
+            "MEUSE_ROM": str(image.rom),
         }
         with log.open("ab") as output:
             return await asyncio.create_subprocess_exec(
                 image.micropython,
                 "-X",
-                f"heapsize={image.heap}",
+                f"heapsize={image.heap_bytes}",
                 "-m",
                 image.module,
                 *image.arguments,

@@ -67,12 +67,12 @@ def play(options: argparse.Namespace) -> int:
     lock_fd = lock(folder)
     if options.module == "start":
         board = deploy.Board(played.product, options.device, options.host, options.key)
-        path = options.path or deploy.firmware(FIRMWARE)
+        path, rom = deploy.firmware(FIRMWARE)
         deploy.files(board, folder / "deploy", FIRMWARE)
         words = (str(folder / "deploy"), str(folder / "flash.bin"), str(FLASH_BLOCKS))
     else:
-        path, words = options.path, tuple(options.arguments)
-    image = Image(interpreter, options.heap or played.heap, path, options.module, words, played.uart)
+        path, rom, words = options.path, None, tuple(options.arguments)
+    image = Image(interpreter, options.heap or played.heap, path, options.module, words, played.uart, rom)
     setting = Setting(folder, options.device, image, options.speed or played.speed)
 
     async def run() -> int:

@@ -27,13 +27,13 @@ class Board:
     key: Path | None
 
 
-def firmware(folder: Path) -> str:
-    """MICROPYPATH of the compiled firmware; compiles what is missing or old."""
+def firmware(folder: Path) -> tuple[str, Path]:
+    """MICROPYPATH of the first module and the image of the firmware; compiles what is missing or old."""
     build = folder.parent / "build"
     made = subprocess.run([sys.executable, str(folder / "build.py")], capture_output=True, text=True)
     if made.returncode:
         raise DeployError(made.stderr.strip())
-    return f"{build / 'mpy'}:{build / 'mpy-sim'}:.frozen"
+    return f"{build / 'mpy-sim'}:.frozen", build / "board.romfs"
 
 
 def files(board: Board, target: Path, folder: Path) -> None:
