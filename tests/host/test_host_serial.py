@@ -1,0 +1,130 @@
+"""Serial ports on pseudo terminals: plugged and unplugged while running, text beside frames, never a reset."""
+
+import asyncio
+import os
+import pty
+import termios
+import tty
+from pathlib import Path
+
+import pytest
+from meuse.links.serial import matching, open_port
+
+from tests.host.hosts import events, key_of, running, stored
+from tests.host.light_board import LightBoard, until
+
+
+class Cable:
+    """A pseudo terminal whose slave side the host finds at `path`."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.master = self._slave = -1
+
+    def plug(self) -> int:
+        self.master, self._slave = pty.openpty()  # the slave stays open, or the master reads errors
+        tty.setraw(self.master)
+        self.path.symlink_to(os.ttyname(self._slave))
+        return self.master
+
+    def unplug(self) -> None:
+        self.path.unlink()
+        os.close(self.master)
+        os.close(self._slave)
+
+
+def test_a_cable_is_pulled_and_plugged_in_again(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    data, cable = tmp_path / "data", Cable(tmp_path / "tty-stove")
+
+    async def scene() -> None:
+        async with running(data, serial=[{"port": str(tmp_path / "tty-*")}]) as host:
+            board = LightBoard("stove-1", key_of(data, "stove-1"))
+            link = host.serial[0]
+            for _ in range(3):
+                board.add(50)
+                board.plug(cable.plug())
+                await board.drained()
+                board.add(200)  # pulled while these are on their way
+                board.unplug()
+                cable.unplug()
+                await until(lambda: not link.ports, "the port is closed at once", 2.0)
+            board.plug(cable.plug())
+            await board.drained()
+            assert stored(data, board.log.stream) == board.log.created
+            board.unplug()
+            cable.unplug()
+
+    asyncio.run(scene())
+    assert events(data).count("link-up") == 4
+    lost = [record.message for record in caplog.records if "lost; waiting" in record.message]
+    assert len(lost) == 4  # once each time, not once a look
+
+
+def test_a_device_without_a_key_is_welcome_on_a_cable_and_its_text_is_kept(tmp_path: Path) -> None:
+    data, cable = tmp_path / "data", Cable(tmp_path / "tty")
+
+    async def scene() -> None:
+        async with running(data, serial=[{"port": str(cable.path)}]) as host:
+            master = cable.plug()
+            await until(lambda: host.serial[0].ports, "the port is open")
+            os.write(master, b"boot: who am I?\r\n\0")
+            await until(lambda: [*(data / "console").glob("*.log")], "text of a port nobody has named yet")
+            board = LightBoard("bare-1", None)
+            board.add(5)
+            board.plug(master)
+            await board.drained()
+            board.send_raw(b"\0stove: door opened\r\n")
+            board.add(5)
+            await board.drained()
+            assert stored(data, board.log.stream) == board.log.created
+            log = data / "console/bare-1.log"
+            await until(lambda: log.exists() and "door opened" in log.read_text(), "the text")
+            assert host.bridge.totals()["damaged"] == 0
+            board.unplug()
+            cable.unplug()
+
+    asyncio.run(scene())
+    (port_log,) = (path for path in (data / "console").glob("*.log") if path.name != "bare-1.log")
+    assert "who am I?" in port_log.read_text()  # said before the port knew whose it is
+
+
+def test_two_boards_on_two_ports(tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    cables = [Cable(tmp_path / "tty-a"), Cable(tmp_path / "tty-b")]
+
+    async def scene() -> None:
+        async with running(data, serial=[{"port": str(tmp_path / "tty-*")}], tcp={"listen": []}):
+            boards = [LightBoard(name, key_of(data, name)) for name in ("a-1", "b-1")]
+            for board, cable in zip(boards, cables, strict=True):
+                board.add(100)
+                board.plug(cable.plug())
+            for board, cable in zip(boards, cables, strict=True):
+                await board.drained()
+                assert stored(data, board.log.stream) == board.log.created
+                board.unplug()
+                cable.unplug()
+
+    asyncio.run(scene())
+
+
+def test_a_port_is_opened_raw_alone_and_without_hanging_up(tmp_path: Path) -> None:
+    cable = Cable(tmp_path / "tty")
+    cable.plug()
+    port = open_port(str(cable.path), 115_200)
+    attributes = termios.tcgetattr(port.fileno())
+    assert not attributes[2] & termios.HUPCL
+    assert not attributes[3] & (termios.ICANON | termios.ECHO)
+    assert attributes[4] == termios.B115200
+    with pytest.raises(OSError):
+        open_port(str(cable.path), 115_200)
+    port.close()
+    cable.unplug()
+
+
+def test_ports_are_named_by_path_glob_or_usb_number(tmp_path: Path) -> None:
+    (tmp_path / "b").touch()
+    (tmp_path / "a").touch()
+    assert matching(str(tmp_path / "a")) == [str(tmp_path / "a")]
+    assert matching(str(tmp_path / "?")) == [str(tmp_path / "a"), str(tmp_path / "b")]
+    assert matching(str(tmp_path / "c")) == []
+    assert matching("usb:NO-SUCH-NUMBER") == []
