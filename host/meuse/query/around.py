@@ -1,9 +1,10 @@
 """What stands around the readings: devices, boots, schemas, and the gaps that are still open."""
 
 import sqlite3
+from collections.abc import Sequence
 from typing import Final
 
-from meuse_protocol import messages, names
+from meuse_protocol import names
 from meuse_protocol.received import RangeSet
 
 from meuse.catalog import Facts
@@ -54,11 +55,6 @@ GAPS: Final[Columns] = {
 
 # A seq that nobody has announced as lost and nobody has seen: it may be on its way.
 AWAITED: Final = "awaited"
-_REASONS: Final = {
-    code: name.removeprefix("GAP_").lower()
-    for name, code in vars(messages).items()
-    if name.startswith("GAP_") and isinstance(code, int)
-}
 _LAST_SEQ: Final = 0xFFFFFFFF
 
 
@@ -85,7 +81,7 @@ def boots(facts: Facts) -> Rows:
             facts.origin(row.stream).device,
             row.stream,
             row.boot,
-            _cause(row.cause),
+            _word(names.BOOT_CAUSES, row.cause),
             row.firmware,
             row.seq,
             row.received_ms,
@@ -94,9 +90,10 @@ def boots(facts: Facts) -> Rows:
     )
 
 
-def _cause(code: int) -> str:
-    causes = names.BOOT_CAUSES
-    return causes[code].replace(" ", "_") if 0 <= code < len(causes) else f"cause_{code}"
+def _word(words: Sequence[str], code: int) -> str:
+    """The code's name as one word; its number where this host knows no name."""
+    word = words[code] if 0 <= code < len(words) else ""
+    return word.replace(" ", "_") or f"code_{code}"
 
 
 def schemas(facts: Facts) -> Rows:
@@ -125,7 +122,7 @@ def gaps(db: sqlite3.Connection) -> Rows:
             (stream,),
         )
         for first_seq, last_seq, reason, source, recorded_ms in announced:
-            name = _REASONS.get(reason, f"reason_{reason}")
+            name = _word(names.GAP_REASONS, reason)
             for first, end in covered.missing(first_seq, last_seq):
                 row = (device, stream, *_ends(first, end), name, source, recorded_ms)
                 rows.append(row)
