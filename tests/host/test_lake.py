@@ -67,10 +67,9 @@ def river(tmp_path: Path):
 
 def test_a_writer_killed_at_each_step_loses_and_doubles_nothing(river: River) -> None:
     for round_, step in enumerate(STEPS + MERGE_STEPS):
-        river.flow(45)
-        killed = start(river, 5, step, "1" if step in MERGE_STEPS else str(1 + round_ % 3))
+        river.flow(36)
+        killed = start(river, 4, step, "1" if step in MERGE_STEPS else str(1 + round_ % 3))
         assert killed.wait(60) == -signal.SIGKILL, f"never reached {step}"
-        assert_stored(river)
         river.flow(3)  # facts that arrive in between must not change what the range holds
         assert_stored(river)
     river.settle(len(river.owed))

@@ -123,7 +123,7 @@ def sync(path: Path) -> None:
 def make_folder(data: Path) -> Path:
     """The lake's folder, made durable if it is new."""
     folder = data / FOLDER
-    if not folder.exists():
+    if not folder.is_dir():
         folder.mkdir(parents=True)
         sync(data)
     return folder

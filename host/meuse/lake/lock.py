@@ -15,8 +15,8 @@ _READERS = ".readers.lock"
 
 @contextmanager
 def writing(folder: Path) -> Iterator[bool]:
-    """True for the one process that may write now."""
-    with _locked(folder / _WRITER, fcntl.LOCK_EX | fcntl.LOCK_NB) as held:
+    """True for the one process that may write now; OSError where nobody can."""
+    with _locked(folder / _WRITER, fcntl.LOCK_EX | fcntl.LOCK_NB, must=True) as held:
         yield held
 
 
@@ -35,17 +35,21 @@ def replacing(folder: Path) -> Iterator[bool]:
 
 
 @contextmanager
-def _locked(path: Path, how: int) -> Iterator[bool]:
+def _locked(path: Path, how: int, must: bool = False) -> Iterator[bool]:
     try:
         # Reading is enough for flock, so that those who may only read the lake can lock it too.
         descriptor = os.open(path, os.O_RDONLY | os.O_CREAT, 0o644)
     except OSError:
+        if must:
+            raise
         yield False
         return
     try:
         try:
             fcntl.flock(descriptor, how)
-        except OSError:
+        except OSError as error:
+            if must and not isinstance(error, BlockingIOError):
+                raise
             yield False
         else:
             yield True

@@ -30,7 +30,7 @@ def run(
     everything: bool = False,
     step: Step = no_step,
 ) -> Done:
-    """Write while something is due, or with `everything` until nothing is left.
+    """Write one file, and more while something is due or, with `everything`, left.
 
     Raises sqlite3.Error, OSError or duckdb.Error with nothing half done that the next run does not
     finish.
@@ -57,11 +57,10 @@ def _run(
     merge.recover(db, folder)
     recovered = writer.recover(db, folder, policy, utc_ms(), step)
     records = merged = 0
-    while everything or policy.due(writer.pending(db, policy), utc_ms()):
-        taken = writer.write_next(db, folder, policy, utc_ms(), step)
+    while taken := writer.write_next(db, folder, policy, utc_ms(), step):
         records += taken
-        if not taken:
-            break
         while went := merge.merge_next(db, folder, utc_ms(), step):
             merged += went
+        if not everything and not policy.due(writer.pending(db, policy), utc_ms()):
+            break
     return Done(recovered, records, merged)
