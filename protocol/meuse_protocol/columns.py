@@ -52,7 +52,7 @@ def encode(
     t0 = times[0] if boot_no is None else -times[0] - 1
     body: list[Any] = [sid, n, t0, dt, rows[0], columns]
     if block[2] or boot_no is not None:
-        body.append(block[2] or None)
+        body.append(bytes(block[2]) or None)
     if boot_no is not None:
         body.append(boot_no)
     return body

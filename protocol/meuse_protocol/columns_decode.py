@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 _INT64 = 1 << 63
 _SURE = 1 << 62  # from here 1,024 packed deltas of 33 bits cannot leave 64 bits
-_TABLE_K = 6  # widest remainder that gets tables: 20 << 6 entries
+TABLE_K = 6  # widest remainder that gets a table; all of them take 50 kB, so a small machine sets less
 
 # times: ticks, one per row; columns: one list per channel, one value per row.
 Batch = namedtuple("Batch", ("times", "columns"))
@@ -41,14 +41,16 @@ def check_limits(fields: "list[Any]") -> None:
     """
     if fields[0] == SINGLE:
         _limit(len(fields) - 5 - (boot_no(fields) is not None), MAX_CHANNELS, "channels")
-    elif fields[0] == DATA and len(fields) > 8:
-        _limit(fields[4], MAX_ITEMS, "rows")
-        for part in fields[7], fields[8]:
+    elif fields[0] == DATA:
+        n, _, dt, base, columns = (fields[4:] + [None] * 5)[:5]
+        _limit(n, MAX_ITEMS, "rows")
+        for part in base, columns:
             if isinstance(part, list):
                 _limit(len(part), MAX_CHANNELS, "channels")
-        if isinstance(fields[8], list):
-            for element in fields[8]:
-                _limit(element, MAX_K, "k")
+        for part in dt, columns:
+            if isinstance(part, list):
+                for element in part[1:] if part is dt else part:
+                    _limit(element, MAX_K, "k")
 
 
 def decode(fields: "list[Any]", channels: "int | None" = None) -> Batch:
@@ -198,15 +200,16 @@ class _Block:
             raise ContentError("bits too short")
         self._text = quotients.pop()
         remainders = unpack(("%ds" % k) * count, text[:size]) if k else ()
-        if k <= _TABLE_K:
+        if k <= TABLE_K:
             table = _table(k)
             v = base
             try:
                 if not k:
-                    return [base] + [v := v + table[q] for q in quotients]
-                pairs = zip(quotients, remainders)  # noqa: B905 - `strict` is not MicroPython
-                return [base] + [v := v + table[q][r] for q, r in pairs]
-            except KeyError:
+                    deltas = table[b""]
+                    return [base] + [v := v + deltas[q] for q in map(len, quotients)]
+                pairs = zip(map(len, quotients), remainders)  # noqa: B905 - `strict` is not MicroPython
+                return [base] + [v := v + table[r][q] for q, r in pairs]
+            except IndexError:
                 pass  # an escape
         return self._wide(k, base, [len(q) for q in quotients], remainders)
 
@@ -234,21 +237,18 @@ class _Block:
             raise ContentError("padding")
 
 
-_tables: "dict[int, Any]" = {}
+_tables: "dict[int, dict[bytes, tuple[int, ...]]]" = {}
 
 
-def _table(k: int) -> "Any":
-    """quotient's zeros -> remainder's digits -> delta (for k = 0: quotient's zeros -> delta)."""
+def _table(k: int) -> "dict[bytes, tuple[int, ...]]":
+    """remainder's digits -> the deltas that quotients from 0 to 19 make with it."""
     if k not in _tables:
-        digits = [bin(1 << k | r)[3:].encode() for r in range(1 << k)]
-        rows: dict[bytes, Any] = {}
-        for q in range(ESCAPE):
-            deltas = {}
-            for r, text in enumerate(digits):
-                z = q << k | r
-                deltas[text] = z >> 1 ^ -(z & 1)
-            rows[b"0" * q] = deltas if k else deltas[b""]
-        _tables[k] = rows
+        table = {}
+        for r in range(1 << k):
+            zigzags = [q << k | r for q in range(ESCAPE)]
+            digits = bin(1 << k | r)[3:].encode()  # the one keeps leading zeros
+            table[digits] = tuple([z >> 1 ^ -(z & 1) for z in zigzags])
+        _tables[k] = table
     return _tables[k]
 
 

@@ -100,12 +100,12 @@ def record(kind: int, *body: object) -> bytes:
 
 def splice(record: bytes, stream: int) -> bytes:
     """The PDU: `record` with its stream. 0: bound by HELLO, 1-127: alias, from 2^31: full id."""
-    out = bytearray(record[: 2 if record[0] < 0xA0 else 4])
-    rest = record[len(out) :]
-    put(out, stream)
-    if stream < 0 or (stream > 127 and out[-5] != 0xCE):
+    if not (0 <= stream < 128 or 1 << 31 <= stream < 1 << 32):
         raise LocalError("stream")
-    return bytes(out + rest)
+    at = 2 if record[0] < 0xA0 else 4
+    out = bytearray(record[:at])
+    put(out, stream)
+    return bytes(out + record[at:])
 
 
 def pdu(kind: int, stream: int, *body: object) -> bytes:
