@@ -85,6 +85,14 @@ def check_all(settings: Settings) -> list[Finding]:
     return found
 
 
+def lines(findings: list[Finding]) -> Iterator[str]:
+    """The findings as people read them."""
+    for finding in findings:
+        yield f"{finding.mark:<5} {finding.what}: {finding.state}"
+        if finding.advice:
+            yield f"      next: {finding.advice}"
+
+
 def host_runs(data: Path) -> bool:
     """Is a host running on this folder?"""
     try:

@@ -103,6 +103,23 @@ def load(path: Path | None) -> Settings:
     return read_settings(table, str(path))
 
 
+def load_with(
+    config: Path | None, data: Path | None = None, tcp: list[str] | None = None, serial: list[str] | None = None
+) -> Settings:
+    """The file's settings with what a command line says instead; raises ConfigError."""
+    found = load(config)
+    if data is not None:
+        found = dataclasses.replace(found, host=dataclasses.replace(found.host, data=str(data)))
+    if tcp:
+        for address in tcp:
+            parse_address(address, "--tcp")
+        found = dataclasses.replace(found, tcp=dataclasses.replace(found.tcp, listen=tcp))
+    if serial:
+        ports = [SerialSettings(port=port) for port in serial]
+        found = dataclasses.replace(found, serial=ports)
+    return found
+
+
 def read_settings(table: dict[str, Any], name: str) -> Settings:
     """Check a parsed file strictly; every ConfigError names the key path."""
     settings: Settings = _read(Settings, table, "", name)
@@ -136,9 +153,10 @@ def _read(cls: type, table: dict[str, Any], path: str, name: str) -> Any:
 
 def _value(hint: Any, value: Any, path: str, name: str, allowed: Mapping[Any, Any]) -> Any:
     if typing.get_origin(hint) is list:
-        if not isinstance(value, list):
-            raise ConfigError(f"{name}: {path} must be a list", f"write {path} = [...]")
         (item,) = typing.get_args(hint)
+        if not isinstance(value, list):
+            form = f"[[{path}]]" if dataclasses.is_dataclass(item) else f"{path} = [...]"
+            raise ConfigError(f"{name}: {path} must be a list", f"write {form}")
         return [_value(item, each, f"{path}[{number}]", name, allowed) for number, each in enumerate(value)]
     if dataclasses.is_dataclass(hint):
         if not isinstance(value, dict):

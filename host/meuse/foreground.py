@@ -8,6 +8,7 @@ import asyncio
 import contextlib
 import dataclasses
 import logging
+import shutil
 import signal
 import sys
 from collections.abc import Coroutine
@@ -16,49 +17,51 @@ from typing import Any
 
 from rich.console import Console
 
-from meuse import sim
-from meuse.checks import Finding, check_host
-from meuse.config import SerialSettings, Settings, load, parse_address
+from meuse import checks, sim
+from meuse.config import SerialSettings, Settings
 from meuse.errors import HostError
 from meuse.latest import Latest
 from meuse.live import View
 from meuse.run import Host
 
 
-def settings(config: Path | None, data: Path | None, tcp: list[str], serial: list[str]) -> Settings:
-    """The file's settings with what the command line says instead; raises ConfigError."""
-    found = load(config)
-    if data is not None:
-        found = dataclasses.replace(found, host=dataclasses.replace(found.host, data=str(data)))
-    if tcp:
-        for address in tcp:
-            parse_address(address, "--tcp")
-        found = dataclasses.replace(found, tcp=dataclasses.replace(found.tcp, listen=tcp))
-    if serial:
-        ports = [SerialSettings(port=port) for port in serial]
-        found = dataclasses.replace(found, serial=ports)
-    return found
-
-
 def check(found: Settings) -> int:
     """Look at everything `run` needs, start nothing; 0 when all is well."""
-    findings = check_host(found)
-    return report(findings)
-
-
-def report(findings: list[Finding]) -> int:
-    """Print findings, one line each; 1 when something must be put right."""
-    for finding in findings:
-        print(f"{finding.mark:<5} {finding.what}: {finding.state}")
-        if finding.advice:
-            print(f"      next: {finding.advice}")
+    findings = checks.check_host(found)
+    for line in checks.lines(findings):
+        print(line)
     return 1 if any(finding.bad for finding in findings) else 0
 
 
 def run(found: Settings, with_sim: bool, seconds: float | None) -> int:
     """Run until told to stop; 0 when everything that came is durable."""
-    _log_to_stderr(found.host.log)
+    # Beside virtual boards only what is wrong is worth a line.
+    _log_to_stderr("warning" if with_sim and found.host.log == "info" else found.host.log)
     return asyncio.run(_run(found, with_sim, seconds))
+
+
+def run_boards(names: tuple[str, ...], data: Path, host: str, seconds: float | None) -> int:
+    """Only virtual boards; 0 when all of them ended with everything sent."""
+    _log_to_stderr("info")
+    return asyncio.run(_run_boards(names or sim.ALL, data, host, seconds))
+
+
+async def _run_boards(names: tuple[str, ...], data: Path, host: str, seconds: float | None) -> int:
+    console = Console()
+    wanted = sim.boards(data, names)
+    await sim.prepare(data, wanted)
+    stop = _stop_signals()
+    boards = sim.VirtualBoards(wanted, data, host)
+    try:
+        await boards.start()
+        for board in wanted:
+            _say(console, f"{board.device}: serial port {board.port}, log {board.log}")
+        _say(console, f"  next: meuse run --data {data} --serial '{data / sim.FOLDER}/*/tty'")
+        await _first([stop.wait(), boards.ended()], seconds)
+        _say(console, "stopping: boards send what they still have")
+    finally:
+        stuck = await boards.stop()
+    return 1 if stuck else 0
 
 
 async def _run(found: Settings, with_sim: bool, seconds: float | None) -> int:
@@ -87,6 +90,8 @@ async def _run(found: Settings, with_sim: bool, seconds: float | None) -> int:
     except HostError as error:
         failure = error
     finally:
+        if wanted:  # their ports go with them
+            logging.getLogger("meuse.links.serial").setLevel(logging.ERROR)
         stuck = await boards.stop()
         await host.stop()
     _farewell(console, host)
@@ -129,9 +134,11 @@ def _say(console: Console, text: str) -> None:
 def _farewell(console: Console, host: Host) -> None:
     data = host.settings.host.data
     where = "" if data == "data" else f" --data {data}"
+    # After `make run` the command is in .venv/bin, not on the path.
+    command = "meuse" if shutil.which("meuse") else sys.argv[0]
     _say(console, f"{host.commits.committed} records stored durably in {host.data.resolve()}")
-    _say(console, f"  next: meuse query{where}      readings, as a table")
-    _say(console, f"        meuse devices{where}    who was there, and what is missing")
+    _say(console, f"  next: {command} query{where}      the readings, as a table")
+    _say(console, f"        {command} devices{where}    who was there, and what is missing")
 
 
 class _StandardError(logging.StreamHandler[Any]):

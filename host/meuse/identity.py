@@ -64,16 +64,21 @@ class Identity:
         """The state of a bound stream, the same object on every link."""
         state = self._states.get(stream)
         if state is None and stream in self._rows:
-            device, next_seq, received, gapped = self._rows.pop(stream)
-            state = self._states[stream] = StreamState(
-                stream,
-                device,
-                self.keys(device) or [],
-                RangeSet.from_bytes(received),
-                RangeSet.from_bytes(gapped),
-                next_seq,
-            )
+            state = self._load(stream, *self._rows[stream])
         return state
+
+    def _load(self, stream: int, device: str, next_seq: int, received: bytes, gapped: bytes) -> StreamState | None:
+        keys = self.keys(device)
+        if keys is None and self.locked(device):
+            return None
+        ranges = RangeSet.from_bytes(received), RangeSet.from_bytes(gapped)
+        state = self._states[stream] = StreamState(stream, device, keys or [], *ranges, next_seq)
+        del self._rows[stream]
+        return state
+
+    def locked(self, device: str) -> bool:
+        """It has a key file, so nobody speaks for it without a key, even if the file is broken."""
+        return self._keys.exists(device)
 
     def bind(self, stream: int, device: str) -> StreamState:
         """A verified HELLO brought a new stream."""
@@ -93,7 +98,7 @@ class TrustedIdentity:
 
     def keys(self, device: str) -> list[bytes] | None:
         keys = self._identity.keys(device)
-        if keys is not None:
+        if keys is not None or self._identity.locked(device):
             return keys
         keyless = self._identity.keyless
         known = device in keyless or len(keyless) < MAX_KEYLESS_DEVICES

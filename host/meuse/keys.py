@@ -37,6 +37,10 @@ class KeyStore:
     def path(self, device: str) -> Path:
         return self._folder / (check_device_id(device) + SUFFIX)
 
+    def exists(self, device: str) -> bool:
+        """Is there a key file, sound or not?"""
+        return DEVICE_ID.fullmatch(device) is not None and self.path(device).exists()
+
     def devices(self) -> list[str]:
         """Ids of all devices that have a key, sorted."""
         names = [path.stem for path in self._folder.glob("*" + SUFFIX)]

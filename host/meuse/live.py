@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from collections import deque
 from collections.abc import Iterator
 from typing import NamedTuple
 
@@ -17,6 +18,9 @@ REFRESH_S = 1.0
 
 # Without a terminal the lines go to a log: seldom enough to read, often enough to see life.
 LINES_EVERY_S = 5.0
+
+# Boards send batches: over less than a minute a rate jumps between nothing and much.
+RATE_OVER_S = 60.0
 
 # Channels of one device in one line; the rest is one `meuse query` away.
 SHOWN_CHANNELS = 4
@@ -40,8 +44,8 @@ class View:
         self._bridge = bridge
         self._latest = latest
         self._console = console
-        self._seen: dict[str, tuple[float, int]] = {}
-        self._rates: dict[str, float] = {}
+        self._began = time.monotonic()
+        self._seen: dict[str, deque[tuple[float, int]]] = {}
 
     async def run(self) -> None:
         """Until cancelled."""
@@ -67,10 +71,18 @@ class View:
             return  # said by the commit queue; the table shows it
         now = time.monotonic()
         for device, rows in self._latest.rows.items():
-            then, before = self._seen.get(device, (now, 0))
-            if now - then >= LINES_EVERY_S or device not in self._seen:
-                self._rates[device] = (rows - before) / (now - then) if now > then else 0.0
-                self._seen[device] = (now, rows)
+            seen = self._seen.setdefault(device, deque([(self._began, 0)]))
+            seen.append((now, rows))
+            while seen[0][0] < now - RATE_OVER_S and len(seen) > 2:
+                seen.popleft()
+
+    def rate(self, device: str) -> float:
+        """Rows of readings per second over the last minute, or since the start."""
+        seen = self._seen.get(device)
+        if seen is None:
+            return 0.0
+        (then, before), (now, rows) = seen[0], seen[-1]
+        return (rows - before) / max(now - then, REFRESH_S)
 
     def lines(self) -> Iterator[Line]:
         """Every device heard since the start, by id."""
@@ -82,7 +94,7 @@ class View:
                 device,
                 known.link if known.online else "away",
                 shown + (f" +{more}" if more > 0 else "") or "no values yet",
-                f"{self._rates.get(device, 0.0):.1f}/s",
+                f"{self.rate(device):.1f} readings/s",
                 f"{self._bridge.backlog(known)} waiting",
                 f"ack {known.ack_ms} ms",
             )

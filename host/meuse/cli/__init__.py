@@ -9,7 +9,7 @@ import sys
 
 import typer
 
-from meuse.cli import debug, devices, query, run, tail
+from meuse.cli import debug, devices, doctor, query, run, sim, tail
 from meuse.errors import HostError
 
 app = typer.Typer(
@@ -29,7 +29,7 @@ def _commands() -> None:
 
 
 # Each module registers its own commands; the order here is the order of `meuse --help`.
-for module in (run, devices, query, tail, debug):
+for module in (run, sim, devices, query, tail, doctor, debug):
     module.register(app)
 
 

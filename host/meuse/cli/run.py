@@ -21,8 +21,9 @@ def run(
 ) -> None:
     """Carry readings from boards into storage."""
     from meuse import foreground
+    from meuse.config import load_with
 
-    settings = foreground.settings(config, data, tcp or [], serial or [])
+    settings = load_with(config, data, tcp, serial)
     if check:
         raise typer.Exit(foreground.check(settings))
     raise typer.Exit(foreground.run(settings, sim, seconds))

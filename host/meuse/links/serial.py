@@ -63,8 +63,9 @@ class SerialLink:
 
     async def _look(self) -> None:
         paths = await asyncio.to_thread(matching, self.pattern)
-        if not paths and not self.ports:
-            self._miss(self.pattern, "not there; waiting for it")
+        if not paths and not self.ports and not self._missing:
+            self._missing[self.pattern] = ""
+            log.info("serial %s: not there; waiting for it", self.pattern)
         for path in set(self.ports) - set(paths):
             self.ports[path].close()  # a held port is not read, so nothing else would notice
         for path in paths:

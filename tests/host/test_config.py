@@ -1,0 +1,95 @@
+"""Settings: strict, with advice; and the document lists exactly what there is."""
+
+import dataclasses
+import re
+import tomllib
+import typing
+from pathlib import Path
+
+import pytest
+from meuse import config
+from meuse.config import Settings, load, load_with, parse_address, read_settings
+from meuse.errors import ConfigError
+
+BAD = [
+    ({"tpc": {}}, "tpc is not a setting", "did you mean tcp?"),
+    ({"tcp": {"listn": []}}, "tcp.listn is not a setting", "did you mean tcp.listen?"),
+    ({"tcp": {"zzz": 1}}, "tcp.zzz is not a setting", "known here: listen, max_connections"),
+    ({"tcp": []}, "tcp must be a table", "write [tcp]"),
+    ({"tcp": {"listen": "127.0.0.1:1"}}, "tcp.listen must be a list", "write tcp.listen = [...]"),
+    ({"tcp": {"listen": [7878]}}, "tcp.listen[0] must be a text in quotes, not 7878", ""),
+    ({"tcp": {"listen": ["here"]}}, "tcp.listen: 'here' is not HOST:PORT", "for example 127.0.0.1:7878"),
+    ({"tcp": {"max_connections": 0}}, "tcp.max_connections = 0 is outside 1 to 60000", ""),
+    ({"serial": [{}]}, "serial[0].port is missing", "name a path, a glob or usb:SERIAL"),
+    ({"serial": [{"port": "a", "boud": 9}]}, "serial[0].boud is not a setting", "did you mean serial[0].baud?"),
+    ({"serial": {"port": "a"}}, "serial must be a list", "write [[serial]]"),
+    ({"journal": {"keep_days": True}}, "journal.keep_days must be a whole number, not True", ""),
+    ({"host": {"log": "inf"}}, "host.log = 'inf' is not allowed", "did you mean 'info'?"),
+]
+
+
+@pytest.mark.parametrize(("table", "message", "advice"), BAD)
+def test_a_mistake_is_named_by_its_path(table: dict[str, object], message: str, advice: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        read_settings(table, "meuse.toml")
+    assert caught.value.message == f"meuse.toml: {message}"
+    assert caught.value.advice == advice
+
+
+def test_broken_toml_names_the_line(tmp_path: Path) -> None:
+    path = tmp_path / "meuse.toml"
+    path.write_text('[tcp]\nlisten = ["127.0.0.1:1"\nmax_connections = 3\n')
+    with pytest.raises(ConfigError, match=r"is not TOML: .*line 3"):
+        load(path)
+    with pytest.raises(ConfigError, match="cannot read"):
+        load(tmp_path / "other.toml")
+
+
+def test_without_a_file_the_defaults_hold(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert load(None) == Settings()
+    (tmp_path / "meuse.toml").write_text("[journal]\nkeep_days = 3\n")
+    assert load(None).journal.keep_days == 3
+
+
+def test_the_command_line_goes_before_the_file(tmp_path: Path) -> None:
+    path = tmp_path / "meuse.toml"
+    path.write_text('[host]\ndata = "there"\nlog = "error"\n[[serial]]\nport = "a"\n')
+    found = load_with(path, Path("here"), ["[::1]:1"], ["b", "c"])
+    assert (found.host.data, found.host.log, found.tcp.listen) == ("here", "error", ["[::1]:1"])
+    assert [port.port for port in found.serial] == ["b", "c"]
+    assert parse_address("[::1]:1", "") == ("::1", 1)
+    with pytest.raises(ConfigError, match="--tcp"):
+        load_with(path, None, ["nowhere"])
+
+
+def settings() -> dict[str, object]:
+    """Every setting by its path, with its default."""
+    found = {}
+    hints = typing.get_type_hints(Settings)
+    for table in dataclasses.fields(Settings):
+        kind = config.SerialSettings if table.name == "serial" else hints[table.name]
+        for field in dataclasses.fields(kind):
+            found[f"{table.name}.{field.name}"] = getattr(kind(), field.name)
+    return found
+
+
+def test_the_document_lists_every_setting_with_its_default(root: Path) -> None:
+    text = (root / "docs/configuration.md").read_text()
+    rows = dict(re.findall(r"^\| `([a-z_.]+)` \| (.+?) \|", text, re.MULTILINE))
+    assert sorted(rows) == sorted(settings())
+    for path, default in settings().items():
+        told = rows[path]
+        assert told == "none" if path == "serial.port" else tomllib.loads(f"x = {told.strip('`')}")["x"] == default, (
+            path
+        )
+
+
+def test_the_example_in_the_document_uses_every_setting_and_is_accepted(root: Path) -> None:
+    (example,) = re.findall(r"```toml\n(.*?)```", (root / "docs/configuration.md").read_text(), re.DOTALL)
+    table = tomllib.loads(example)
+    found = read_settings(table, "example")
+    assert dataclasses.replace(found, serial=[]) == Settings()  # it shows the defaults
+    used = {f"{name}.{key}" for name, keys in table.items() if name != "serial" for key in keys}
+    used |= {f"serial.{key}" for port in table["serial"] for key in port}
+    assert used == set(settings())
