@@ -146,7 +146,7 @@ def test_merging_ends_and_keeps_its_bound(seed: int) -> None:
             written += merged.rows
             sizes[at : at + len(run)] = [merged]
     total = sum(file.rows for file in sizes)
-    assert len(sizes) < 64 + 8 * total / 1_000_000
+    assert len(sizes) < 64 + 8 * total / 400_000
     assert written < 4 * total
 
 

@@ -22,8 +22,8 @@ class Policy:
     due_bytes: int = 512 * 1024
     # Other programs open the files, not the journal: this is how old their view may be.
     due_age_ms: int = 300_000
-    # Memory of the writer: about 60 bytes per value in arrays, and as much again in DuckDB.
-    file_values: int = 1_000_000
+    # Memory of the writer: about 200 bytes per value at its peak, on top of 60 MB.
+    file_values: int = 500_000
     file_records: int = 64_000
     # A record that cannot be decoded or dated is written as it stands after 7 days.
     parked_ms: int = 7 * 86_400_000
@@ -46,16 +46,17 @@ File = TypeVar("File", bound=Sized)
 
 # So many neighbours of one size class become one file.
 MERGE_FILES: Final = 8
-# Upper ends of the classes that are merged: a row group of a Parquet file, and eight of them. What
-# is larger stays: reading it is as good as it gets, and writing it again would only cost.
-MERGE_BELOW_ROWS: Final = (131_072, 1_048_576)
+# Upper ends of the classes that are merged: half a row group of a Parquet file, and somewhat less
+# than a full file of the writer, since writing that again would cost more than it helps.
+MERGE_BELOW_ROWS: Final = (65_536, 400_000)
 
 
 def to_merge(files: Sequence[File]) -> Sequence[File]:
     """The oldest neighbours worth merging, in order; empty if there are none.
 
     A file is written again only with MERGE_FILES of its own class, so at most twice by merging
-    (and a tiny one log2 times more). Left over: under 64 files, plus eight per million rows.
+    (and a tiny one log2 times more). Left over: under 64 files, plus eight per 400,000 rows
+    at the worst, one per 500,000 on a busy host.
     """
     above = 0
     for limit in MERGE_BELOW_ROWS:
