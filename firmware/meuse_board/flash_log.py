@@ -24,18 +24,24 @@ from meuse_protocol.messages import (
 )
 from meuse_protocol.msgpack import pack
 
-from .log_layout import numbered, read_head, segments, walk, write_frames, write_head
+from .log_layout import find, numbered, read_head, segments, write_frames, write_head
 
-ENOENT, EEXIST, ENOSPC = 2, 17, 28
+EEXIST, ENOENT, ENOSPC = 17, 2, 28
+NO_SEQ = 0xFFFFFFFF  # beyond every number
 RETRY_MS = 5000  # between attempts on a flash that failed
-ANNOUNCED = 16  # corrupt ranges remembered; one forgotten may be announced again: harmless
+LOST_MAX = 16  # corrupt ranges that wait to be announced; what is forgotten is found again
 
 
 class FlashLog:
     """The log in `folder`, opened (or made) at once; when flash does not answer it is in RAM only.
 
     random_u32() gives 32 random bits for the id of a new stream. Bounds: `max_segments` of
-    `segment_bytes` each on flash (one more while the oldest makes way), four `flush_bytes` of RAM.
+    `segment_bytes` each on flash (one more while the oldest makes way), four times the amount that
+    is flushed at once in RAM.
+
+    stream, boot_no: ids of this log and of this boot. volatile: there is no flash. Counters: flushes,
+    errors (OSError of the flash), refused (records that got no room), dropped (numbers that made way),
+    corrupt (ranges that cannot be read).
     """
 
     def __init__(
@@ -57,13 +63,14 @@ class FlashLog:
         self._flush_bytes = flush_bytes
         self._flush_age_ms = flush_age_ms
         self._tail = []  # (seq, record), not flushed
-        self._tail_bytes = 0
-        self._tail_since_ms = None  # None: not seen by a tick yet
-        self._retry_at_ms = None
+        self._since_ms = None  # when a tick first saw this tail
+        self._retry_ms = 0
         self._refused = None  # [first, last] numbered and not kept: RAM was full
         self._condemned = 0  # first seq of the segment that makes way
-        self._lost = []  # [first, last, announced] corrupt ranges
-        self._at = (0, 0, 0)  # reading goes on here: segment, byte, seq before it
+        self._floor = 0  # all below went before a GAP could say so in flash: HELLO tells the host
+        self._lost = []  # (first, last, reason), to be announced
+        self._at = 0, 0, 0  # where reading goes on: segment, byte, lowest seq there
+        self._hole = 0, 0  # numbers that were looked for last and are not there
         self._size = 0  # of the newest segment; 0: begin a new one
         self._flushed = 0  # highest seq on flash
         self.flushes = self.errors = self.refused = self.dropped = self.corrupt = 0
@@ -75,7 +82,7 @@ class FlashLog:
             self.volatile = True  # a stream of its own; what is on flash stays as it is
             self.stream = random_u32() | 0x80000000
             self.boot_no = self._cum = self._next = 1
-            self._edge = 0xFFFFFFFF
+            self._edge = NO_SEQ
             self._segments = []
 
     # -- what an endpoint asks
@@ -86,7 +93,7 @@ class FlashLog:
 
     def oldest(self) -> int:
         """The lowest number not known to be acknowledged; from here on all is kept or in a GAP."""
-        return self._cum
+        return max(self._cum, self._floor)
 
     def backlog(self) -> int:
         """How many numbers wait for their acknowledgement."""
@@ -97,85 +104,80 @@ class FlashLog:
         for number, kept in self._tail:
             if number == seq:
                 return kept
-        if seq > self._flushed:
-            return None
         first, after = 0, self._flushed + 1
         for begin in self._segments:
             if begin > seq:
                 after = begin
                 break
             first = begin
-        if not first:
+        if not first or seq >= after or self._hole[0] <= seq <= self._hole[1]:
             return None
+        segment, at, low = self._at
+        if segment != first or low > seq:
+            at, low = 0, first
         try:
-            return self._read(seq, first, after)
+            number, kept, end, passed, damaged = find(self._path(first), self.stream, at, seq)
         except OSError:
             self.errors += 1
             return None
+        if number == seq:
+            self._at = first, end, seq + 1
+            return kept
+        self._hole = max(low, passed + 1), (number or after) - 1
+        if damaged and len(self._lost) < LOST_MAX:
+            self.corrupt += 1
+            self._lost.append(self._hole + (GAP_CORRUPT,))
+        return None
 
     def acked(self, cum: int, ranges=()) -> None:
         """All below `cum` and in `ranges` [(first, last)] is stored elsewhere. Writes no flash."""
-        self._cum = max(self._cum, min(cum, self._next))
-        if not self._tail:
-            return
-        kept = []
-        size = 0
-        for pair in self._tail:
-            seq = pair[0]
-            if seq >= self._cum and not any([a <= seq <= b for a, b in ranges]):
-                kept.append(pair)
-                size += len(pair[1])
-        self._tail = kept
-        self._tail_bytes = size
-        if not kept:
-            self._tail_since_ms = None
+        self._cum = cum = max(self._cum, min(cum, self._next))
+        self._tail = [
+            p for p in self._tail if p[0] >= cum and not any([a <= p[0] <= b for a, b in ranges])
+        ]
 
     # -- what the application does
 
     def append(self, kind: int, body, urgent: bool = False):
         """Keeps a record -> its seq; None when there was no room for it: counted and announced."""
-        if self._tail_bytes >= 2 * self._flush_bytes or len(self._tail) >= 2 * self._flush_records:
+        if self._fills(2) and not self._retry_ms:
             self.flush()
-        if self._tail_bytes >= 4 * self._flush_bytes:
-            self.refused += 1
+        if self._fills(4):
             seq = self._number()
             if seq:
-                self._refused = [self._refused[0] if self._refused else seq, seq]
-            return None
-        if self._refused and self._keep(GAP, self._refused + [GAP_LOG_FULL]):
-            self._refused = None
-        seq = self._keep(kind, body)
-        if not seq:
-            self.refused += 1
-            return None
-        if urgent:
-            self.flush()
-        return seq
+                self._refused = self._refused[0] if self._refused else seq, seq
+        else:
+            if self._refused and self._keep(GAP, self._refused + (GAP_LOG_FULL,)):
+                self._refused = None
+            seq = self._keep(kind, body)
+            if seq:
+                if urgent:
+                    self.flush()
+                return seq
+        self.refused += 1
+        return None
 
     def tick(self, now_ms: int) -> None:
-        """What is due, to be called where a stall of the flash does no harm."""
-        if self._retry_at_ms is not None:
-            if now_ms < self._retry_at_ms:
-                return
-            self._retry_at_ms = None
+        """Does what is due; to be called where a stall of the flash does no harm."""
+        if now_ms < self._retry_ms:
+            return
+        self._retry_ms = 0
         failed = self.errors
-        for lost in self._lost:
-            if not lost[2] and self._keep(GAP, (lost[0], lost[1], GAP_CORRUPT)):
-                lost[2] = True
-        if self._tail:
-            if self._tail_since_ms is None:
-                self._tail_since_ms = now_ms
-            if (
-                len(self._tail) >= self._flush_records
-                or self._tail_bytes >= self._flush_bytes
-                or now_ms - self._tail_since_ms >= self._flush_age_ms
-            ):
-                self.flush()
+        while self._lost and self._keep(GAP, self._lost[0]):
+            self._lost.pop(0)
+        if not self._tail:
+            self._since_ms = None
+        elif self._since_ms is None:
+            self._since_ms = now_ms
+        elif now_ms - self._since_ms >= self._flush_age_ms:
+            self.flush()
+        if self._fills(1):
+            self.flush()
         self._tidy()
         if self._edge - self._next < self._reserve // 2:
             self._extend()
         if self.errors > failed:
-            self._retry_at_ms = now_ms + RETRY_MS
+            self._retry_ms = now_ms + RETRY_MS
 
     def flush(self) -> bool:
         """Writes what is in RAM to flash -> whether all of it is there now."""
@@ -193,6 +195,7 @@ class FlashLog:
                 if not self._segments:
                     return False
                 self._condemn()
+                self._floor = self._last() + 1
                 if not self._tidy():
                     return False
         self._tidy()
@@ -213,41 +216,39 @@ class FlashLog:
         except OSError as error:
             if error.errno != EEXIST:
                 raise
-        head = read_head(self._folder + "/head")
+        path = self._folder + "/head"
+        head = read_head(path) or read_head(path)  # never a new stream for one failed read
         self._segments = segments(self._folder)
         if head is None:
             while self._segments:  # of a stream that nobody knows any more
                 os.remove(self._path(self._segments.pop()))
-            head = (random_u32() | 0x80000000, 0, 1, 1)
+            head = random_u32() | 0x80000000, 0, 1, 1
         self.stream, boot, edge, self._cum = head
         self.boot_no = boot + 1
         self._find_end()
         self._next = self._edge = max(edge, self._flushed + 1)
-        self._cum = min(self._cum, self._next)
         if not self._extend():
-            raise OSError(5)
+            raise OSError(ENOENT)
         first = max(self._flushed + 1, self._cum)
         if first < self._next:
             self._keep(GAP, (first, self._next - 1, GAP_POWER_CUT))
 
     def _find_end(self) -> None:
         """Sets the highest seq on flash and whether the newest segment can be gone on with."""
-        for i in range(len(self._segments) - 1, -1, -1):
-            path = self._path(self._segments[i])
+        newest = True
+        for first in reversed(self._segments[:]):
             try:
-                end, torn = walk(path, self.stream, 0, self._see)
+                found = find(self._path(first), self.stream, 0, NO_SEQ)
+                self._flushed = found[3]
+                if self._flushed:
+                    if newest and not found[4]:
+                        self._size = found[2]
+                    return
+                os.remove(self._path(first))  # begun, and nothing of it was ever whole
+                self._segments.remove(first)
             except OSError:
                 self.errors += 1
-                continue
-            if self._flushed:
-                if i == len(self._segments) - 1 and not torn:
-                    self._size = end
-                return
-            os.remove(path)  # begun, and nothing of it was ever whole
-            self._segments.pop(i)
-
-    def _see(self, seq, kept, end, damaged) -> None:
-        self._flushed = max(self._flushed, seq)
+                newest = False
 
     def _number(self) -> int:
         """A number never given before, 0 when flash refuses to reserve more."""
@@ -265,10 +266,10 @@ class FlashLog:
         return False
 
     def _save(self) -> bool:
-        if self.volatile:
-            return True
         try:
-            write_head(self._folder + "/head", self.stream, self.boot_no, self._edge, self._cum)
+            if not self.volatile:
+                path = self._folder + "/head"
+                write_head(path, self.stream, self.boot_no, self._edge, self.oldest())
             return True
         except OSError:
             self.errors += 1
@@ -279,105 +280,82 @@ class FlashLog:
     def _path(self, first: int) -> str:
         return "%s/%08x" % (self._folder, first)
 
+    def _fills(self, times: int) -> bool:
+        """Whether the tail is so many times what is flushed at once."""
+        if len(self._tail) >= times * self._flush_records:
+            return True
+        return sum([len(p[1]) for p in self._tail]) >= times * self._flush_bytes
+
     def _keep(self, kind: int, body) -> int:
         """Numbers a record and puts it into RAM -> its seq, 0 without a number."""
         seq = self._number()
         if seq:
-            self._push(seq, record(kind, seq, *body))
+            self._tail.append((seq, record(kind, seq, *body)))
         return seq
-
-    def _push(self, seq: int, kept: bytes) -> None:
-        self._tail.append((seq, kept))
-        self._tail_bytes += len(kept)
 
     def _write(self, new: bool) -> None:
         first = self._tail[0][0] if new else self._segments[-1]
-        self._size = write_frames(self._path(first), self.stream, [r for _, r in self._tail])
+        self._size = write_frames(self._path(first), self.stream, self._tail)
         if new:
             self._segments.append(first)
         self._flushed = self._tail[-1][0]
         self._tail = []
-        self._tail_bytes = 0
-        self._tail_since_ms = None
+        self._since_ms = None
         self.flushes += 1
-
-    def _read(self, seq: int, first: int, after: int):
-        segment, at, before = self._at
-        if segment != first or before >= seq:
-            at, before = 0, first - 1
-        found = None
-
-        def visit(number, kept, end, damaged):
-            nonlocal found, at, before
-            if damaged and number > before + 1:
-                self._note_lost(before + 1, number - 1)
-            if number > seq:
-                return True
-            at, before = end, max(before, number)
-            if number == seq:
-                found = kept
-                return True
-
-        _, torn = walk(self._path(first), self.stream, at, visit)
-        if torn and before + 1 < after:
-            self._note_lost(before + 1, after - 1)
-        self._at = (first, at, before)
-        return found
-
-    def _note_lost(self, first: int, last: int) -> None:
-        """A corrupt range, for the next tick to announce."""
-        for lost in self._lost:
-            if lost[0] <= first and last <= lost[1]:
-                return
-        self.corrupt += 1
-        self._lost.append([first, last, False])
-        if len(self._lost) > ANNOUNCED:
-            self._lost.pop(0)
 
     # -- forgetting
 
+    def _last(self) -> int:
+        """The highest number that the oldest segment can hold."""
+        return self._segments[1] - 1 if len(self._segments) > 1 else self._flushed
+
     def _condemn(self) -> None:
         """The oldest segment makes way: says so, and first writes again what later records need."""
-        first = self._segments[0]
-        last = self._segments[1] - 1 if len(self._segments) > 1 else self._flushed
+        first, last = self._segments[0], self._last()
         if first == self._condemned:
             return
         if self._cum <= last:
-            needed = {}
-
-            def visit(seq, kept, end, damaged):
-                _, at, body = numbered(kept)
-                kind = kept[at - 1]
-                if kind in (SCHEMA, BOOT, ANCHOR) and seq >= self._cum:
-                    # One of each schema (its sid is one byte), the latest boot and anchor.
-                    needed[kind + (kept[body] << 8 if kind == SCHEMA else 0)] = kept
-
-            try:
-                walk(self._path(first), self.stream, 0, visit)
-            except OSError:
-                self.errors += 1
             if not self._keep(GAP, (self._cum, last, GAP_LOG_FULL)):
                 return
             self.dropped += last + 1 - max(first, self._cum)
-            room = self._segment_bytes // 2
-            for kept in needed.values():
-                room -= len(kept)
-                seq = self._number() if room > 0 else 0
+            for kept in self._needed(first):
+                seq = self._number()
                 if seq:
                     _, at, body = numbered(kept)
-                    self._push(seq, kept[:at] + pack(seq) + kept[body:])
+                    self._tail.append((seq, kept[:at] + pack(seq) + kept[body:]))
         self._condemned = first
+
+    def _needed(self, first: int):
+        """Of this segment: each schema, the newest boot, the newest anchor; half a segment at most."""
+        needed = {}
+        room = self._segment_bytes // 2
+        at = 0
+        try:
+            while True:
+                seq, kept, at, _, _ = find(self._path(first), self.stream, at, self._cum)
+                if not seq:
+                    break
+                _, start, body = numbered(kept)
+                kind = kept[start - 1]
+                if kind == SCHEMA:
+                    kind += kept[body] << 8  # its sid is one byte
+                elif kind not in (BOOT, ANCHOR):
+                    continue
+                if kind in needed or room > len(kept):
+                    room -= 0 if kind in needed else len(kept)
+                    needed[kind] = kept
+        except OSError:
+            self.errors += 1
+        return needed.values()
 
     def _tidy(self) -> bool:
         """Deletes whole segments that are acknowledged or make way -> whether any went."""
         gone = False
         while self._segments:
             first = self._segments[0]
-            last = self._segments[1] - 1 if len(self._segments) > 1 else self._flushed
-            if self._cum <= last and first != self._condemned:
-                break
-            if not gone and first != self._condemned and not self._save():
-                break
+            if first != self._condemned or self._floor > first:
+                if self.oldest() <= self._last() or not (gone or self._save()):
+                    break
             try:
                 os.remove(self._path(first))
             except OSError as error:

@@ -26,38 +26,40 @@ def numbered(record: bytes) -> tuple[int, int, int]:
     return int.from_bytes(record[at + 1 : end], "big"), at, end
 
 
-def write_frames(path: str, stream: int, records) -> int:
-    """Appends to a segment, made when missing -> its size in bytes, all of it on flash."""
+def write_frames(path: str, stream: int, pairs) -> int:
+    """Appends [(seq, record)] to a segment, made when missing -> its size in bytes, on flash."""
     with open(path, "ab") as f:
-        for record in records:
+        for _, record in pairs:
             f.write(struct.pack(">HI", len(record), crc32(record, stream)))
             f.write(record)
         return f.tell()
 
 
-def walk(path: str, stream: int, at: int, visit) -> tuple[int, bool]:
-    """Calls visit(seq, record, end, damaged) for each whole record from `at` on, until it is True.
+def find(path: str, stream: int, at: int, seq: int):
+    """The first whole record from byte `at` on whose number is not below `seq`.
 
-    `damaged`: bytes that are no whole frame stand before the record; what follows them is found.
-    -> (end of the last whole record, whether bytes follow that are no whole frame).
+    -> (number, record, where it ends, highest number passed or 0, damaged); at the end of the segment
+    number is 0, record None and its end that of the last whole one. damaged: bytes that are no whole
+    frame stand right before; what is whole after such bytes is found.
     """
     end = at
+    passed = 0
     with open(path, "rb") as f:
         size = f.seek(0, 2)
         while at + 6 < size:
             f.seek(at)
             length, crc = struct.unpack(">HI", f.read(6))
-            if 0 < length <= min(MAX_RECORD_BYTES, size - at - 6):
-                record = f.read(length)
-                if crc32(record, stream) == crc:
-                    damaged = at > end
-                    at += 6 + length
-                    end = at
-                    if visit(numbered(record)[0], record, end, damaged):
-                        return end, False
-                    continue
-            at += 1
-    return end, end < size
+            record = f.read(length) if 0 < length <= min(MAX_RECORD_BYTES, size - at - 6) else b""
+            if not record or crc32(record, stream) != crc:
+                at += 1
+                continue
+            number = numbered(record)[0]
+            damaged = at > end
+            end = at = at + 6 + length
+            if number >= seq:
+                return number, record, end, passed, damaged
+            passed = max(passed, number)
+    return 0, None, end, passed, end < size
 
 
 def read_head(path: str):
@@ -69,7 +71,7 @@ def read_head(path: str):
         if error.errno == 2:  # ENOENT; any other error means a flash that does not answer
             return None
         raise
-    if len(data) != 21 or crc32(data[:17]) != struct.unpack(">I", data[17:])[0]:
+    if len(data) != 21 or crc32(data[:17]).to_bytes(4, "big") != data[17:]:
         return None
     return struct.unpack(HEAD, data)[1:]
 
@@ -78,20 +80,18 @@ def write_head(path: str, stream: int, boot: int, edge: int, cum: int) -> None:
     """In place: littlefs keeps the old content until the file is closed."""
     data = struct.pack(HEAD, 1, stream, boot, edge, cum)
     with open(path, "wb") as f:
-        f.write(data + struct.pack(">I", crc32(data)))
+        f.write(data + crc32(data).to_bytes(4, "big"))
 
 
 def segments(folder: str) -> list:
     """First seqs of all segments, ascending; other names are somebody else's."""
     found = []
     for entry in os.ilistdir(folder):
-        name = entry[0]
-        if entry[1] == 0x8000 and len(name) == 8:
-            try:
-                seq = int(name, 16)
-            except ValueError:
-                continue
-            if "%08x" % seq == name:
-                found.append(seq)
+        try:
+            seq = int(entry[0], 16)
+        except ValueError:
+            continue
+        if entry[0] == "%08x" % seq and entry[1] == 0x8000:
+            found.append(seq)
     found.sort()
     return found

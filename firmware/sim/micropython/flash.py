@@ -14,7 +14,7 @@ import os
 import vfs
 
 BLOCK_BYTES = 4096
-PROGRAM, ERASE = 1, 2
+READ, PROGRAM, ERASE = 0, 1, 2
 CLEAN, HALF, RANDOM = 0, 1, 2  # how a cut operation ends: not begun, half done, random bits done
 EIO = -5
 ERASED = b"\xff" * 256
@@ -51,8 +51,9 @@ class Flash:
         self.dead = False  # no power: every access gives EIO
 
     def readblocks(self, block, buffer, offset=0):
-        if self.dead:
-            return EIO
+        error = self.fail and self.fail(READ, block)
+        if error or self.dead:
+            return -error if error else EIO
         self.reads += 1
         self._read(block * BLOCK_BYTES + offset, buffer)
 
