@@ -73,9 +73,7 @@ class Board(asyncio.Protocol):
         self.stream = secrets.randbits(31) | 1 << 31
         up, _ = auth.direction_keys(key, self.stream)
         self.hello = self._wire(
-            messages.record(
-                messages.HELLO, messages.VERSION, 0, 1, len(made) + 1, 1024, WINDOW, device, [], 1
-            ),
+            messages.record(messages.HELLO, messages.VERSION, 0, 1, len(made) + 1, 1024, WINDOW, device, [], 1),
             up,
         )
         self.wires = [self._wire(record, up) for record in made]

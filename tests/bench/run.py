@@ -81,9 +81,7 @@ def meuse(folder: Path, serial: bool, devices: int, rows: int, frames: int) -> d
         address, slave = f"fd:{fds[0]}", os.ttyname(fds[1])
     plan = folder / "plan.json"
     plan.write_text(
-        json.dumps(
-            {"address": address, "devices": known, "frames": frames, "rows": rows, "trace": str(TRACE)}
-        )
+        json.dumps({"address": address, "devices": known, "frames": frames, "rows": rows, "trace": str(TRACE)})
     )
     try:
         with host(folder, port, slave):
@@ -149,10 +147,7 @@ def table(results: dict[str, dict[str, float]]) -> str:
     for what, result in results.items():
         rate = result["readings_per_s"]
         raw = results[f"raw SQLite, rows of {60 if '60' in what else 1}"]["readings_per_s"]
-        times = "".join(
-            f" {result[key]:.1f} ms |" if key in result else " |"
-            for key in ("ack_ms_median", "ack_ms_99")
-        )
+        times = "".join(f" {result[key]:.1f} ms |" if key in result else " |" for key in ("ack_ms_median", "ack_ms_99"))
         lines.append(f"| {what} | {rate:,.0f} | {rate / script:.1f} | {rate / raw:.2f} |{times}")
     return "\n".join(lines)
 
