@@ -2,13 +2,14 @@
 
 import json
 import os
+import shlex
 import subprocess
 from collections import defaultdict
 from pathlib import Path
 
 import pytest
 
-from tests.end_to_end.river import ROOT, meuse, rows
+from tests.end_to_end.river import MEUSE, ROOT, meuse, rows
 from tests.firmware.virtual import json_lines
 
 BOARDS = {"stove": "stove-1", "weather": "weather-1", "building": "building-1"}
@@ -64,3 +65,18 @@ def test_nothing_was_lost_and_nothing_is_undated(data: Path) -> None:
     assert {r["time_quality"] for r in table} <= {"synced", "repaired"}
     gaps = meuse("query", "--data", str(data), "--gaps", "--format", "jsonl")
     assert [json.loads(line) for line in gaps.splitlines()] == []
+
+
+def test_the_commands_of_the_readme_work_as_typed(data: Path) -> None:
+    typed = [line for line in (ROOT / "README.md").read_text().splitlines() if line.startswith(".venv/bin/meuse ")]
+    assert len(typed) >= 3
+    for line in typed:
+        done = subprocess.run(
+            [str(MEUSE), *shlex.split(line)[1:]],
+            cwd=data.parent,
+            capture_output=True,
+            text=True,
+            timeout=60,
+        )
+        assert done.returncode == 0, line + done.stderr
+        assert len(done.stdout.splitlines()) >= 2, line
