@@ -20,7 +20,7 @@ from meuse_protocol.columns_decode import decode
 from meuse_protocol.framing import FRAME, TEXT, Deframer, frame
 from meuse_protocol.host_endpoint import GapFound, HostEndpoint, Record
 from meuse_protocol.host_stream import StreamState
-from meuse_protocol.messages import DATA, SINGLE, parse
+from meuse_protocol.messages import DATA, SINGLE, parse, splice
 
 DEFAULT: dict[str, Any] = {
     "product": "bench",
@@ -45,14 +45,15 @@ DEFAULT: dict[str, Any] = {
 class Memory:
     """A journal for one test: streams, and every record that came, by (stream, seq)."""
 
-    def __init__(self, key: bytes | None = None) -> None:
+    def __init__(self, key: bytes | None = None, device: str = "bench-1") -> None:
         self.key = key
+        self.device = device
         self.streams: dict[int, StreamState] = {}
         self.records: dict[tuple[int, int], bytes] = {}
         self.gaps: list[tuple[int, int, int]] = []
 
     def keys(self, device: str) -> list[bytes] | None:
-        if device != "bench-1":
+        if device != self.device:
             return None
         return [self.key] if self.key else []
 
@@ -64,14 +65,14 @@ class Memory:
 
     def fields(self, kind: int) -> list[list[Any]]:
         """The elements of all records of a kind, by seq; a record has no stream, so 0 stands for it."""
-        found = [parse(r[:2] + b"\0" + r[2:]).fields for (_, _), r in sorted(self.records.items()) if r[1] == kind]
-        return found
+        found = [parse(splice(r, 0)).fields for _, r in sorted(self.records.items())]
+        return [fields for fields in found if fields[0] == kind]
 
     def values(self, channel: int, sid: int = 1) -> list[Any]:
         """All values of a channel, in order of their records."""
         out: list[Any] = []
         for (_, _), r in sorted(self.records.items()):
-            fields = parse(r[:2] + b"\0" + r[2:]).fields
+            fields = parse(splice(r, 0)).fields
             if fields[0] == SINGLE and fields[3] == sid:
                 out.append(fields[5 + channel])
             elif fields[0] == DATA and fields[3] == sid:

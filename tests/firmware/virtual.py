@@ -54,7 +54,10 @@ class VirtualBoard:
     def _up(self) -> bool:
         assert self.process is not None
         assert self.process.poll() is None, (self.folder / "world.log").read_text()
-        return (self.folder / "control").exists() and self.status()["starts"] != 0
+        try:
+            return bool(self.status()["starts"])
+        except OSError:
+            return False  # not there yet, or left behind by one that was killed
 
     def control(self, **command: object) -> dict[str, Any]:
         answer = control.send(self.folder, **command)

@@ -68,13 +68,13 @@ class SPI:
         self.id = id
 
     def read(self, nbytes, write=0):
-        return call(wires.SPI, bytes((self.id,)) + bytes((write,)) * nbytes)
+        return call(wires.EXCHANGE, bytes((self.id,)) + bytes((write,)) * nbytes)
 
     def readinto(self, buf, write=0):
         buf[:] = self.read(len(buf), write)
 
     def write(self, buf):
-        call(wires.SPI, bytes((self.id,)) + buf)
+        call(wires.EXCHANGE, bytes((self.id,)) + buf)
 
 
 def UART(id, baudrate=9600, **pace):
@@ -84,10 +84,10 @@ def UART(id, baudrate=9600, **pace):
 
 class WDT:
     def __init__(self, id=0, timeout=5000):
-        call(wires.WDT, timeout.to_bytes(4, "big"))
+        call(wires.FEED, timeout.to_bytes(4, "big"))
 
     def feed(self):
-        call(wires.WDT)
+        call(wires.FEED)
 
 
 def reset():

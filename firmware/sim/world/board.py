@@ -17,7 +17,9 @@ from .hardware import Hardware
 from .wires import Wires
 
 POWER_ON, RESET, WATCHDOG = 1, 2, 3  # machine.PWRON_RESET, HARD_RESET (what machine.reset() leaves), WDT_RESET
-CRASH_PAUSE_S = 1.0  # a firmware that ended by itself would sit at the prompt; here it is started again
+CRASH_PAUSE_S = 1.0  # a firmware that ended by itself would sit at the prompt; here it is started again, ...
+LONGEST_PAUSE_S = 30.0  # ... later each time, as long as it does not live for a minute
+GOOD_LIFE_S = 60.0
 STOP_S = 20.0  # longest wait for flushing and draining; the firmware's own limit is shorter
 UART_BUFFER_BYTES = 2048  # the chip's transmit buffer, as near as the operating system allows
 LOG_BYTES = 1_000_000
@@ -84,18 +86,22 @@ class Board:
 
     async def run(self) -> int:
         """Powers the board until it has been told to stop; the exit status of its last process."""
+        loop, pause_s = asyncio.get_running_loop(), CRASH_PAUSE_S
         while True:
             await self._power.wait()
             if self._stopping:
                 return 0
+            began_s = loop.time()
             status = await self._life()
             if self._stopping and not self._killed:
                 return status
             if not self._killed:
                 self.crashes += 1
                 self._cause = RESET
-                print(f"the firmware ended with status {status}; see {self.folder / 'board.log'}")
-                await asyncio.sleep(CRASH_PAUSE_S)
+                print(f"the firmware ended with status {status}; see {self.folder / 'board.log'}", flush=True)
+                pause_s = CRASH_PAUSE_S if loop.time() - began_s > GOOD_LIFE_S else pause_s
+                await asyncio.sleep(pause_s)
+                pause_s = min(pause_s * 2, LONGEST_PAUSE_S)
 
     def stop(self) -> None:
         """Stop sampling, flush, drain, end; killed when that takes too long."""
@@ -123,7 +129,7 @@ class Board:
 
     def operate(self, code: int, payload: bytes) -> bytes:
         """An operation from the wires: the processor's own here, everything else on the buses."""
-        if code == op.WDT:
+        if code == op.FEED:
             self._feed(payload)
         elif code == op.RESET:
             self.resets += 1

@@ -153,7 +153,7 @@ class Hardware:
         op.PIN_IRQ: _pin_irq,
         op.I2C_WRITE: _i2c_write,
         op.I2C_READ: _i2c_read,
-        op.SPI: _spi_exchange,
+        op.EXCHANGE: _spi_exchange,
         op.OW_RESET: _ow_reset,
         op.OW_READ: _ow_read,
         op.OW_WRITE: _ow_write,
