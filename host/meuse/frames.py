@@ -42,11 +42,10 @@ def frames(data: bytes) -> Iterator[dict[str, Any]]:
     deframer = Deframer(_MAX_E2E_BYTES)
     start = 0
     for at in range(len(data)):
-        if not deframer.pending:
-            start = at
         deframer.feed(data[at : at + 1])
         while item := deframer.next():
             yield {"offset": start, **_item(item)}
+        if len(deframer.pending) == 1:  # the byte just fed begins something
             start = at
     if deframer.pending:
         yield {"offset": start, **_unfinished(deframer)}

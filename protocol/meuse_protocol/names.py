@@ -9,7 +9,7 @@ FIELDS = {
     m.DATA: _RECORD + ("sid", "n", "t0", "dt", "base", "columns", "bits", "boot_no"),
     m.SINGLE: _RECORD + ("sid", "t0"),  # and the values
     m.SCHEMA: _RECORD + ("sid", "name", "tick_ms", "channels", "ops"),
-    m.BLOB: _RECORD + ("kind", "meta", "content"),
+    m.BLOB: _RECORD + ("subject", "meta", "content"),
     m.BOOT: _RECORD + ("boot_no", "cause", "firmware"),
     m.ANCHOR: _RECORD + ("uptime_ms", "utc_ms", "err_ms", "boot_no"),
     m.RESULT: _RECORD + ("cid", "code", "value"),
