@@ -5,6 +5,7 @@ import socket
 from pathlib import Path
 
 from meuse_protocol.framing import frame
+from meuse_protocol.messages import HELLO, record
 from meuse_protocol.received import RangeSet
 
 from tests.host.hosts import ask, events, key_of, running, stored
@@ -142,6 +143,69 @@ def test_the_first_of_two_records_under_one_number_stays_and_a_person_is_told(tm
             assert stored(tmp_path, board.log.stream) == first
             await until(lambda: any(type(e).__name__ == "Refused" for e in board.events), "ERR 5")
             board.unplug()
+
+    asyncio.run(scene())
+
+
+def test_a_replayed_hello_of_an_old_stream_closes_nothing(tmp_path: Path) -> None:
+    async def scene() -> None:
+        async with running(tmp_path) as host:
+            key = key_of(tmp_path, "stove-1")
+            old, new = LightBoard("stove-1", key), LightBoard("stove-1", key)
+            hello = frame(old.endpoint._hello(0))  # captured by somebody on the way
+            for board in (old, new):
+                await board.connect(host.tcp[0].address)
+                board.add(3)
+                await board.drained()
+            old.unplug()
+            attacker = LightBoard("stove-1", None)
+            await attacker.connect(host.tcp[0].address)
+            attacker.send_raw(b"\0" + hello)
+            await until(lambda: len(host.bridge.sessions) == 2 and attacker.received > 20, "an answer")
+            new.add(3)
+            await new.drained()
+            closed = ask(tmp_path, "SELECT stream FROM streams WHERE closed_ms IS NOT NULL")
+            assert closed == [(old.log.stream,)]
+            assert len(ask(tmp_path, "SELECT * FROM gaps")) == 1
+            attacker.unplug()
+            new.unplug()
+
+    asyncio.run(scene())
+
+
+def test_a_board_of_another_major_version_can_do_no_harm(tmp_path: Path) -> None:
+    """Its HELLO binds the stream and no more; its records are kept, as the protocol promises."""
+
+    async def scene() -> None:
+        async with running(tmp_path) as host:
+            key = key_of(tmp_path, "stove-1")
+            board = LightBoard("stove-1", key)
+            board.add(1)
+            fields = (0x01, 0, 1, 2, 1024, 32, "stove-1", [], 7)
+            hello = board.endpoint._seal(record(HELLO, *fields), board.log.stream)
+            data = board.endpoint._seal(board.log.created[1], board.log.stream)
+            wire = LightBoard("stove-1", bytes(32))  # its own HELLO is refused
+            await wire.connect(host.tcp[0].address)
+            wire.send_raw(b"\0" + frame(hello) + frame(data))
+            await until(lambda: stored(tmp_path, board.log.stream), "the record")
+            assert host.bridge.totals()["version"] == 1
+            assert host.commits.failing is None
+            wire.unplug()
+
+    asyncio.run(scene())
+
+
+def test_what_came_before_the_stop_is_acknowledged(tmp_path: Path) -> None:
+    async def scene() -> None:
+        board = LightBoard("stove-1", key_of(tmp_path, "stove-1"))
+        async with running(tmp_path) as host:
+            await board.connect(host.tcp[0].address)
+            board.add(1)
+            await board.drained()
+            board.add(20)
+            await until(lambda: host.commits.records or host.commits.committed == 21, "they are on their way")
+        await until(lambda: not board.plugged, "the host has gone")
+        assert board.acked == len(stored(tmp_path, board.log.stream))
 
     asyncio.run(scene())
 

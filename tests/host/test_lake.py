@@ -257,7 +257,7 @@ def test_a_full_disk_leaves_the_lake_as_it_was(river: River, monkeypatch: pytest
             run_here(river)
     else:  # root may write everywhere: a folder in the way of the file stops even root
         target.unlink()
-        names = [f"{files.journal_id(river.journal.writer._db)}-1-{n}.parquet.tmp" for n in range(99)]
+        names = [f".{files.journal_id(river.journal.writer._db)}-1-{n}.parquet.tmp" for n in range(99)]
         for name in names:
             (folder / name).mkdir()
         with pytest.raises((OSError, duckdb.Error)):

@@ -89,6 +89,16 @@ def test_steps_equal_plain_python(river: River, step_ms: int, ranged: bool) -> N
             assert math.isclose(row[4], mean, rel_tol=1e-12, abs_tol=1e-300)
 
 
+def test_the_last_row_of_each_channel_is_the_last_measured(river: River) -> None:
+    newest: dict[tuple[str, str], Truth] = {}
+    for row in sorted(river.truth, key=lambda row: (row.measured_ms or 0, row.stream, row.seq, row.row)):
+        if row.channel is not None and row.measured_ms is not None and row.time_quality != "absurd":
+            newest[row.device, row.channel] = row
+    with store.opened(river.journal.data) as db:
+        found = db.execute(f"SELECT device, channel, seq, row, value FROM ({ask.last(Selection())})").fetchall()
+    assert found == [(*key, row.seq, row.row, row.value) for key, row in sorted(newest.items())]
+
+
 def test_nothing_is_filled_in(tmp_path: Path) -> None:
     """Two readings an hour apart are two steps, not sixty."""
     journal = gappy(tmp_path)

@@ -25,6 +25,7 @@ From = Annotated[
 To = Annotated[str | None, typer.Option("--to", help="End, not included; written like --from, or now.")]
 Step = Annotated[str | None, typer.Option("--step", help="One row per 10s, 5m, 1h ... instead of every reading.")]
 Stats = Annotated[str | None, typer.Option("--stat", help="With --step: of mean,min,max,last,count; all if left out.")]
+Last = Annotated[bool, typer.Option("--last", help="Of each channel only the newest row.")]
 Gaps = Annotated[bool, typer.Option("--gaps", help="What is missing instead of what is there.")]
 Undated = Annotated[bool, typer.Option("--undated", help="With --from or --to: rows without a measured time too.")]
 Sql = Annotated[
@@ -45,6 +46,7 @@ def query(
     to: To = None,
     step: Step = None,
     stat: Stats = None,
+    last: Last = False,
     gaps: Gaps = False,
     undated: Undated = False,
     sql: Sql = None,
@@ -63,10 +65,9 @@ def query(
         raise ConfigError(f"there is no format {form!r}", f"use {', '.join(output.FORMATS)}")
     selection = _selection(device, channel, from_, to, undated, sql)
     with until_reader_leaves(), store.opened(folder(data), selection) as db:
-        asked = _sql(selection, step, stat, gaps, sql)
-        plain = asked == ask.rows(selection)
-        if plain and form == "table":
-            asked = ask.glance(selection)
+        asked = _sql(selection, step, stat, last, gaps, sql)
+        if form == "table" and not (step or gaps or sql):
+            asked = ask.glance(asked)
         count = _run(lambda: output.write(db, asked, form), sql)
         sys.stdout.flush()
         if not sql and not gaps:
@@ -81,6 +82,7 @@ def export(
     to: To = None,
     step: Step = None,
     stat: Stats = None,
+    last: Last = False,
     gaps: Gaps = False,
     undated: Undated = False,
     sql: Sql = None,
@@ -99,7 +101,7 @@ def export(
     form = exporting.form_of(file, form)
     selection = _selection(device, channel, from_, to, undated, sql)
     with store.opened(folder(data), selection) as db:
-        asked = _sql(selection, step, stat, gaps, sql)
+        asked = _sql(selection, step, stat, last, gaps, sql)
         count = _run(lambda: exporting.export(db, asked, file, form), sql)
         print(f"{count} rows in {file}")
         if not sql and not gaps:
@@ -135,17 +137,19 @@ def _selection(
     return Selection(tuple(devices or ()), tuple(channels or ()), from_ms, to_ms, undated)
 
 
-def _sql(selection: "Selection", step: str | None, stat: str | None, gaps: bool, sql: str | None) -> str:
+def _sql(selection: "Selection", step: str | None, stat: str | None, last: bool, gaps: bool, sql: str | None) -> str:
     from meuse.errors import ConfigError
     from meuse.query import ask
     from meuse.query.selection import known_or_raise, parse_length
 
-    if sum([step is not None, gaps, sql is not None]) > 1:
-        raise ConfigError("--step, --gaps and --sql exclude each other", "use one of them")
+    if sum([step is not None, last, gaps, sql is not None]) > 1:
+        raise ConfigError("--step, --last, --gaps and --sql exclude each other", "use one of them")
     if stat and not step:
         raise ConfigError("--stat needs --step", "add for example --step 1h")
     if sql:
         return sql
+    if last:
+        return ask.last(selection)
     if gaps:
         return ask.gaps(selection)
     if step is None:

@@ -107,8 +107,8 @@ class transaction:
 
 
 def temporary(folder: Path, name: str) -> Path:
-    """Where a file grows; no program that looks for *.parquet sees it."""
-    return folder / (name + ".tmp")
+    """Where a file grows; programs that read a folder pass over names with a dot in front."""
+    return folder / f".{name}.tmp"
 
 
 def sync(path: Path) -> None:

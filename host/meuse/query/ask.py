@@ -17,17 +17,28 @@ _ORDER: Final = 'device, channel, measured_at NULLS LAST, stream, seq, "row"'
 
 def rows(selection: Selection) -> str:
     """The logical table, sorted by device, channel and time; undated rows last."""
-    return _rows(selection, ", ".join(f'"{name}"' for name in COLUMNS))
-
-
-def glance(selection: Selection) -> str:
-    """The same rows with the columns that fit a terminal; a text stands where the value would."""
-    shown = "coalesce(value::VARCHAR, text) AS value, unit, quality, time_quality"
-    return _rows(selection, f"device, channel, measured_at, {shown}")
-
-
-def _rows(selection: Selection, columns: str) -> str:
+    columns = ", ".join(f'"{name}"' for name in COLUMNS)
     return f"SELECT {columns} FROM readings WHERE {where(selection)} ORDER BY {_ORDER}"
+
+
+def last(selection: Selection) -> str:
+    """Of each channel the row that was measured last; no absurd time is newer than another."""
+    believed = "time_quality != 'absurd'"
+    moment = "coalesce(epoch_us(measured_at), -1)"
+    # One pass that keeps a row per channel: a window function would sort everything.
+    return f"""
+        SELECT * FROM (
+            SELECT unnest(newest) FROM (
+                SELECT arg_max(readings, ({believed}, {moment}, stream, seq, "row")) AS newest
+                FROM readings WHERE {where(selection)} AND channel IS NOT NULL
+                GROUP BY device, channel))
+        ORDER BY {_ORDER}"""
+
+
+def glance(sql: str) -> str:
+    """The rows of `sql` with the columns that fit a terminal; a text stands where a value would."""
+    shown = "coalesce(value::VARCHAR, text) AS value, unit, quality, time_quality"
+    return f"SELECT device, channel, measured_at, {shown} FROM ({sql})"
 
 
 def steps(selection: Selection, step_ms: int, statistics: list[str]) -> str:
