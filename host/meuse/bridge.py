@@ -17,6 +17,7 @@ from meuse.clock import Clock
 from meuse.console_log import ConsoleLogs
 from meuse.fast_check import check
 from meuse.identity import Identity, TrustedIdentity
+from meuse.journal.batch import Binding
 from meuse.journal.commit import CommitQueue
 from meuse.links import Wire, serial
 from meuse.presence import Presence, Presences
@@ -63,6 +64,7 @@ class Bridge:
         self._trusted = trusted
         self._window = WINDOW
         self._held = False
+        identity.bound = self._bound
         self._violations = Rate(VIOLATIONS_PER_MINUTE, 60_000)
 
     # -- from the links
@@ -98,6 +100,12 @@ class Bridge:
         for session in list(self.sessions):
             session.hold(held, self._window)
 
+    def stop_reading(self) -> None:
+        """The end is near: what is on the wires stays with the boards."""
+        self._held = True
+        for session in list(self.sessions):
+            session.stop_reading()
+
     # -- from sessions
 
     def closed(self, session: Session) -> None:
@@ -118,9 +126,12 @@ class Bridge:
         if self.presences.joined(device, stream, session.name, now_ms) and before != device:
             log.info("%s: on %s", device, session.name)
             self.commits.event("link-up", device, session.name)
-        if hello.new:
-            self.commits.event("stream-bound", device, f"{stream:08x}")
+        self.commits.binding(Binding(stream, device, now_ms, hello.next_seq, new=False))
         asyncio.get_running_loop().call_later(ASK_AFTER_S, self._ask, session, hello)
+
+    def _bound(self, stream: int, device: str) -> None:
+        self.commits.binding(Binding(stream, device, self.clock.utc_ms(), 1, new=True))
+        self.commits.event("stream-bound", device, f"{stream:08x}")
 
     def violated(self, session: Session, counter: str, detail: str) -> None:
         """Something a person may want to know; how much of it is bounded."""

@@ -24,6 +24,9 @@ MAX_KEYLESS_DEVICES = 1_000
 
 DEFAULT_TENANT = DEFAULT_SITE = "default"
 
+Bound = Callable[[int, str], None]
+"""(stream, device): called before any record of a new stream can come."""
+
 _Row = tuple[str, int, bytes, bytes]  # device, next_seq, received, gapped
 
 
@@ -35,6 +38,7 @@ class Identity:
         self._rows: dict[int, _Row] = {}  # streams that nobody asked for yet
         self._states: dict[int, StreamState] = {}
         self._broken: set[str] = set()
+        self.bound: Bound = lambda stream, device: None
         self.keyless: set[str] = set()
 
     @classmethod
@@ -84,6 +88,7 @@ class Identity:
         """A verified HELLO brought a new stream."""
         state = StreamState(stream, device, self.keys(device) or [])
         self._states[stream] = state
+        self.bound(stream, device)
         return state
 
 

@@ -15,6 +15,9 @@ from meuse.journal.sqlite import SqliteJournal
 # Records looked at per round; more than 200 boards at one batch a second are only counted.
 LOOK_RECORDS = 200
 
+# Units on the wire are SenML names; a person expects these.
+SHOWN_UNITS = {"Cel": "°C", "%RH": "% RH"}
+
 
 class Value(NamedTuple):
     """One channel's newest value, ready to be shown."""
@@ -67,7 +70,7 @@ class Latest:
         shown = self.values.setdefault(device, {})
         newest = int(np.argmax(block.times_ms))
         for (channel, unit, exp10, _), column in zip(block.channels, block.columns, strict=True):
-            shown[channel] = Value(channel, text_of(column[newest], exp10), unit)
+            shown[channel] = Value(channel, text_of(column[newest], exp10), SHOWN_UNITS.get(unit, unit))
 
 
 def text_of(element: object, exp10: int) -> str:

@@ -93,7 +93,7 @@ class View:
             yield Line(
                 device,
                 known.link if known.online else "away",
-                shown + (f" +{more}" if more > 0 else "") or "no values yet",
+                shown + (f" +{more}" if more > 0 else "") or "the first readings are on their way",
                 f"{self.rate(device):.1f} readings/s",
                 f"{self._bridge.backlog(known)} waiting",
                 f"ack {known.ack_ms} ms",

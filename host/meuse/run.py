@@ -1,7 +1,7 @@
 """The host, put together: the one place that knows all parts. `Host` starts them and stops them.
 
-Order of stopping: links first, then the commit queue (everything that came is durable), then the
-lake; nothing acknowledged waits for anything else.
+Order of stopping: nothing more is read, everything that came becomes durable and is acknowledged,
+the links close, the lake takes what the journal has.
 """
 
 import asyncio
@@ -114,14 +114,17 @@ class Host:
             raise HostError(f"{task.get_name()} ended: {error!r}", "this is a bug") from error
 
     async def stop(self, finish_lake: bool = True) -> None:
-        """Close the links, make durable what came, write the lake; safe to call half started."""
+        """Make durable what came, close the links, write the lake; safe to call half started."""
+        for server in self.tcp:
+            server.stop_listening()
+        if self._committing is not None:
+            self.bridge.stop_reading()
+            self.commits.close()
+            await asyncio.gather(self._committing, return_exceptions=True)
         for server in self.tcp:
             await server.close()
         for port in self.serial:
             await port.close()
-        if self._committing is not None:
-            self.commits.close()
-            await asyncio.gather(self._committing, return_exceptions=True)
         for task in self._beside:
             task.cancel()
         await asyncio.gather(*self._beside, return_exceptions=True)

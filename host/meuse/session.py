@@ -7,7 +7,7 @@ journal's. Runs on the event loop; never waits.
 import asyncio
 from typing import TYPE_CHECKING
 
-from meuse_protocol.framing import FRAME, TEXT, Deframer, frame
+from meuse_protocol.framing import FRAME, TEXT, frame
 from meuse_protocol.host_endpoint import (
     Duplicate,
     GapFound,
@@ -18,7 +18,8 @@ from meuse_protocol.host_endpoint import (
 )
 from meuse_protocol.messages import ANCHOR, SCHEMA
 
-from meuse.journal.batch import Binding, Gap, Row, Twin
+from meuse.deframer import FastDeframer
+from meuse.journal.batch import Gap, Row, Twin
 from meuse.links import Wire
 
 if TYPE_CHECKING:
@@ -60,7 +61,7 @@ class Session:
         self._wire = wire
         self._endpoint = endpoint
         self._bridge = bridge
-        self._deframer = Deframer(MAX_E2E_BYTES)
+        self._deframer = FastDeframer(MAX_E2E_BYTES)
         self._lost = False
         self._sent_ms = -SILENCE_MS
         self._timer: asyncio.TimerHandle | None = None
@@ -87,10 +88,11 @@ class Session:
         """Bytes as they came. All events of a frame are taken before the next frame is looked at."""
         now_ms = self._bridge.clock.now_ms()
         utc_ms = self._bridge.clock.utc_ms()
+        believed_ms = self._bridge.clock.believed_utc_ms()
         self._deframer.feed(data)
         while (item := self._deframer.next()) is not None:
             if item[0] is FRAME:
-                self._endpoint.receive(item[1], now_ms, utc_ms)
+                self._endpoint.receive(item[1], now_ms, believed_ms)
                 while (event := self._endpoint.next_event()) is not None:
                     self._take(event, utc_ms)
             elif item[0] is TEXT:
@@ -138,6 +140,10 @@ class Session:
         self._endpoint.set_window(window, self._bridge.clock.now_ms())
         self._pump()
 
+    def stop_reading(self) -> None:
+        """Nothing more is read; acknowledgements still go out."""
+        self._wire.hold(True)
+
     def close(self) -> None:
         self._wire.close()
 
@@ -158,9 +164,7 @@ class Session:
             gap = Gap(event.state.stream, event.first, event.last, event.reason, source, utc_ms)
             commits.gap(self, gap)
         elif isinstance(event, Hello):
-            state = event.state
-            before, self.device = self.device, state.device
-            commits.binding(Binding(state.stream, state.device, utc_ms, event.next_seq))
+            before, self.device = self.device, event.state.device
             self._bridge.greeted(self, before, event)
         elif isinstance(event, Violation):
             self._bridge.violated(self, event.counter, event.detail)

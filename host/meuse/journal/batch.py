@@ -22,6 +22,7 @@ class Binding(NamedTuple):
     device: str
     at_ms: int
     next_seq: int  # what the board will use next
+    new: bool = True  # the first HELLO of this stream ever: older streams of the device are over
 
 
 class Gap(NamedTuple):

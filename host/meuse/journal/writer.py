@@ -124,7 +124,10 @@ class Writer:
         return again
 
     def _bind(self, db: sqlite3.Connection, binding: Binding) -> None:
-        """Write the binding; a device that comes with a new stream closes its older ones."""
+        """Write the binding; a new stream closes the device's older ones.
+
+        Only a new one: an old HELLO that somebody replays must not close the stream in use.
+        """
         empty = RangeSet().to_bytes()
         db.execute(
             "INSERT OR IGNORE INTO devices VALUES(?, 'default', 'default', ?)",
@@ -132,10 +135,14 @@ class Writer:
         )
         db.execute(
             "INSERT INTO streams VALUES(?, ?, ?, NULL, ?, ?, ?) ON CONFLICT(stream) DO UPDATE"
-            " SET closed_ms = NULL, next_seq = max(next_seq, excluded.next_seq)",
+            " SET next_seq = max(next_seq, excluded.next_seq)",
             (binding.stream, binding.device, binding.at_ms, binding.next_seq, empty, empty),
         )
         self._sets.pop(binding.stream, None)
+        if binding.new:
+            self._close_older(db, binding)
+
+    def _close_older(self, db: sqlite3.Connection, binding: Binding) -> None:
         older = db.execute(
             "SELECT stream FROM streams WHERE device = ? AND stream != ? AND closed_ms IS NULL",
             (binding.device, binding.stream),
@@ -143,7 +150,8 @@ class Writer:
         for (stream,) in older:
             db.execute("UPDATE streams SET closed_ms = ? WHERE stream = ?", (binding.at_ms, stream))
             first = self._load(db, stream).next_seq
-            self._note_gap(db, Gap(stream, first, UNKNOWN_END, GAP_STREAM_CLOSED, "host", binding.at_ms))
+            gap = Gap(stream, first, UNKNOWN_END, GAP_STREAM_CLOSED, "host", binding.at_ms)
+            self._note_gap(db, gap)
 
     def _gap(self, db: sqlite3.Connection, gap: Gap) -> None:
         """What is stored already is no gap, whatever was announced."""

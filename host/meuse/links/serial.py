@@ -138,17 +138,19 @@ class _Port:
         self._loop = asyncio.get_running_loop()
         self._receiver: Receiver | None = None
         self._out = bytearray()
+        self._held = False
         self._reading = False
         self._open = True
 
     def start(self, receiver: Receiver | None) -> None:
         self._receiver = receiver
-        self.hold(False)
+        self._reading = True
+        self.hold(self._held)
 
     def hold(self, held: bool) -> None:
-        if not self._open or self._reading is not held:
-            return
-        self._reading = not held
+        self._held = held
+        if not self._open or not self._reading:
+            return  # what was asked before the start is done at the start
         if held:
             self._loop.remove_reader(self._fd)
         else:

@@ -56,9 +56,13 @@ class TcpLink:
         host, port = self._server.sockets[0].getsockname()[:2]
         self.address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
-    async def close(self) -> None:
+    def stop_listening(self) -> None:
+        """No new connections; the open ones stay."""
         if self._server is not None:
             self._server.close()
+
+    async def close(self) -> None:
+        self.stop_listening()
         for connection in list(self.connections):
             connection.close()
 

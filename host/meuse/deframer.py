@@ -1,0 +1,45 @@
+"""The protocol's deframer with a short way for the usual case: a whole sound frame in what was read.
+
+Whatever else comes (text, damage, a frame in pieces) takes the protocol's own way, so that both
+give the same items for the same bytes. Costs a third of it per frame.
+"""
+
+from binascii import crc32
+from typing import Any
+
+from meuse_protocol.cobs import decode
+from meuse_protocol.errors import FrameError
+from meuse_protocol.framing import FRAME, Deframer
+
+
+class FastDeframer(Deframer):
+    """See Deframer; text is always allowed."""
+
+    def __init__(self, max_frame_bytes: int) -> None:
+        super().__init__(max_frame_bytes)
+        self._longest = max_frame_bytes
+
+    def next(self) -> Any:
+        """(FRAME, e2e), (TEXT, line), (DAMAGE, reason, raw bytes), or None."""
+        if self._kind or self.pending:
+            return super().next()
+        data = self._data
+        at = self._at
+        end = data.find(b"\0", at)
+        while end == at:  # delimiters, and nothing between them
+            at += 1
+            end = data.find(b"\0", at)
+        self._at = at
+        if end - at < 2 or data[at + 1] < 128:
+            return super().next()
+        try:
+            body = decode(data[at:end])
+        except FrameError:
+            return super().next()
+        e2e = body[:-4]
+        if not 3 <= len(e2e) <= self._longest or crc32(e2e) != int.from_bytes(body[-4:], "little"):
+            return super().next()
+        self._at = end + 1
+        self._cr = False
+        self.frames += 1
+        return FRAME, e2e
