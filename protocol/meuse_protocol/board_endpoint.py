@@ -266,7 +266,10 @@ class BoardEndpoint:
         except PacketError:  # perhaps one of the two that may come without a MAC
             pdu = parse(e2e)
         fields = pdu.fields
-        if pdu.stream not in (0, self._short, self.stream):
+        harmless = pdu.type == ERR or (pdu.type == NEED and fields[2] == NEED_HELLO)
+        # Without a MAC "stream 0" may be said of another stream: a log that was wiped since.
+        named = pdu.stream == self.stream or pdu.stream == self._short
+        if not named and (pdu.stream or not (self._keys or harmless)):
             self._count("other_stream")
             return
         authentic = not self._keys
@@ -275,7 +278,7 @@ class BoardEndpoint:
             authentic = equal(tag, pdu.mac)
         if authentic:
             self._heard_ms = now_ms
-        elif pdu.mac or not (pdu.type == ERR or (pdu.type == NEED and fields[2] == NEED_HELLO)):
+        elif pdu.mac or not harmless:
             self._count("bad_mac")
             if not self._forged.allow(now_ms):
                 self._muted_ms = now_ms + MUTE_MS
@@ -342,7 +345,8 @@ class BoardEndpoint:
             if self._hellos == 1:  # the one answer that is certainly for the one HELLO
                 self._hellos = 2
                 self._flight.sample(now_ms - self._hello_at_ms)
-            self._short = alias if alias < 128 else self.stream
+            if self._keys and alias < 128:
+                self._short = alias
             self._win = win
             self._learn(cum, [], now_ms)
             self._emit(Welcomed(version, cum, win))

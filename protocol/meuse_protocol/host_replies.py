@@ -23,6 +23,7 @@ PAIRS_MAX = 16  # (gap, run) pairs in one ACK: as many holes as half a window ca
 STREAMS_MAX = 1024  # remembered on one link; others are found again through the directory
 COMMANDS_MAX = 32  # waiting for one stream: as many as a board remembers
 NEEDS_MAX = 4
+AT_ONCE_MAX = 64
 SECOND_MS = 1000
 MTU_DEFAULT_BYTES = 1024
 
@@ -44,6 +45,12 @@ class Due:
         self.needs: list[tuple[int, list[int] | None]] = []
         self.errors: list[tuple[Any, ...]] = []  # code, text and perhaps seq
         self.commands: list[tuple[Any, ...]] = []
+
+    def hurry(self, seq: int) -> None:
+        """This one is to be acknowledged the moment it is stored."""
+        if len(self.at_once) >= AT_ONCE_MAX:  # stored by way of other links: only slower without
+            self.at_once.clear()
+        self.at_once.add(seq)
 
     def at(self, now_ms: int) -> "int | None":
         """When something must go; None when nothing is owed."""
@@ -187,7 +194,7 @@ class Replies:
 
     def _seal(self, due: Due, body: bytes) -> bytes:
         state = due.state
+        if not state.keys:  # without a MAC only the full id says which stream is meant
+            return splice(body, state.stream)
         e2e = splice(body, 0 if due is self.bound else state.stream)
-        if state.keys:
-            e2e += mac(state.keys[0][1], DOWN, state.stream, body, self._mac_bytes)
-        return e2e
+        return e2e + mac(state.keys[0][1], DOWN, state.stream, body, self._mac_bytes)

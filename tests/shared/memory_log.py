@@ -24,6 +24,7 @@ class MemoryLog:
         self.stream = stream
         self.reserve = reserve
         self.created = {}  # every record ever made, whatever became of it
+        self.settled = set()  # all that was ever acknowledged
         self._kept = {}
         self._flushed = {}
         self._cum = self._saved_cum = 1
@@ -41,6 +42,9 @@ class MemoryLog:
     def acked(self, cum, ranges):
         """As on flash: what is acknowledged before it is flushed never needs flushing."""
         assert cum <= self._next
+        self.settled.update(range(self._cum, cum))
+        for first, last in ranges:
+            self.settled.update(range(first, last + 1))
         for seq in [seq for seq in self._kept if seq < cum]:
             if seq not in self._flushed:
                 del self._kept[seq]
@@ -80,13 +84,14 @@ class MemoryLog:
             self.flush()
 
     def drop_oldest(self, count, reason):
-        """The log is full: the lowest records go, and a GAP says so."""
+        """The log is full: a GAP is flushed, then the lowest records go."""
         first = self._cum
         last = min(self._next - 1, first + count - 1)
-        for seq in range(first, last + 1):
-            self._kept.pop(seq, None)
-            self._flushed.pop(seq, None)
-        return self.append(GAP, first, last, reason)
+        seq = self.append(GAP, first, last, reason)
+        for dropped in range(first, last + 1):
+            self._kept.pop(dropped, None)
+        self.flush()
+        return seq
 
 
 def text(n):

@@ -1,0 +1,385 @@
+"""Two endpoints, a bad link, crashes on both ends and an attacker: whatever happens, in any order.
+
+After every step: storage holds only what was made, each once; what was acknowledged is durable;
+memory is bounded. After the line is healed everything arrives or is covered by a GAP.
+"""
+
+from typing import Any
+
+import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
+from memory_host import MemoryHost, MemoryJournal
+from memory_log import PSK, STREAM, MemoryLog, text
+from meuse_protocol import host_states, states
+from meuse_protocol.board_endpoint import EVENTS_MAX, BoardEndpoint, Needed, Time
+from meuse_protocol.framing import FRAME, Deframer, frame
+from meuse_protocol.host_endpoint import GapFound
+from meuse_protocol.messages import ANCHOR, BLOB, GAP_LOG_FULL, SCHEMA, head
+from meuse_protocol.received import RangeSet
+
+UTC_MS = 1_800_000_000_000
+ON_THE_WAY_MAX = 40
+SEEN_MAX = 200
+HEAL_MS = 20 * 60_000  # twice the longest pause: a probe every five minutes, ten seconds of silence
+
+index = st.integers(0, ON_THE_WAY_MAX - 1)
+
+
+class Way:
+    """Packets between two ends, in no particular order; framed: as bytes on a serial line."""
+
+    def __init__(self, framed: bool) -> None:
+        self.packets: list[bytes] = []
+        self._deframer = Deframer(4096) if framed else None
+
+    def put(self, e2e: bytes) -> None:
+        self.packets = [*self.packets[1 - ON_THE_WAY_MAX :], e2e]
+
+    def out(self, e2e: bytes, flip: int | None) -> list[bytes]:
+        """What the far end makes of a packet, perhaps with one bit flipped on the way."""
+        data = bytearray(e2e if self._deframer is None else frame(e2e))
+        if flip is not None:
+            flip %= len(data) * 8
+            data[flip // 8] ^= 1 << flip % 8
+        if self._deframer is None:
+            return [bytes(data)]
+        self._deframer.feed(bytes(data))
+        found = []
+        while (item := self._deframer.next()) is not None:
+            if item[0] is FRAME:
+                found.append(item[1])
+        return found
+
+
+class Rivers(RuleBasedStateMachine):
+    """One device, one host, a line between them."""
+
+    keyed = True
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.now_ms = 1000
+        self.utc_ms = UTC_MS
+        self.stepped = False
+        self.stream = STREAM
+        self.nonce = 1
+        psks = [PSK] if self.keyed else []
+        self.journal = MemoryJournal({"board-1": psks})
+        self.logs: dict[int, MemoryLog] = {}
+        self.seen: list[bytes] = []
+        self.up = Way(not self.keyed)
+        self.down = Way(not self.keyed)
+        self.texts = 0
+        self.told = RangeSet()
+        self.new_host()
+
+    @initialize(backlog=st.integers(0, 40))
+    def begin(self, backlog: int) -> None:
+        self.boot(MemoryLog(self.stream))
+        for _ in range(backlog):
+            self.make()
+        self.connect(True)
+
+    # -- the two ends
+
+    def boot(self, log: MemoryLog) -> None:
+        self.log = self.logs[log.stream] = log
+        psk = PSK if self.keyed else None
+        self.board = BoardEndpoint("board-1", log.stream, psk, log, window=8)
+        self.board.schemas = [[1, b"abcd"]]
+
+    def new_host(self) -> None:
+        self.host = MemoryHost(self.journal, trusted=not self.keyed, window=8)
+
+    def connect(self, ordered: bool) -> None:
+        if self.board.state == states.DOWN:
+            self.nonce += 1
+            self.board.link_up(self.now_ms, 1024, self.nonce, ordered)
+
+    def make(self, urgent: bool = False) -> None:
+        self.texts += 1
+        seq = self.log.append(BLOB, *text(self.texts))
+        self.board.record_added(seq, urgent)
+
+    def board_hears(self, e2e: bytes) -> None:
+        self.board.receive(e2e, self.now_ms)
+        while (event := self.board.next_event()) is not None:
+            self.board_event(event)
+
+    def board_event(self, event: Any) -> None:
+        if isinstance(event, Time):
+            if not self.stepped:
+                assert abs(event.offset_ms - self.utc_ms) <= event.err_ms
+            if event.anchor:
+                self.board.record_added(self.log.append(ANCHOR, *event.anchor, 1))
+        elif isinstance(event, Needed):
+            self.board.record_added(self.log.append(SCHEMA, 1, "s", 1, [], None), True)
+
+    def host_hears(self, e2e: bytes) -> None:
+        waiting = len(self.host.waiting)
+        self.host.receive(e2e, self.now_ms, self.utc_ms + self.now_ms)
+        for event in self.host.waiting[waiting:]:
+            if isinstance(event, GapFound) and not event.source:
+                log = self.logs[event.state.stream]
+                assert all(log.get(seq) is None for seq in range(event.first, event.last + 1))
+
+    def see(self, e2e: bytes) -> None:
+        self.seen = [*self.seen[1 - SEEN_MAX :], e2e]
+
+    # -- what a board does
+
+    @rule(count=st.integers(1, 4), urgent=st.booleans())
+    def readings(self, count: int, urgent: bool) -> None:
+        for _ in range(count):
+            self.make(urgent)
+
+    @rule()
+    def flush(self) -> None:
+        self.log.flush()
+
+    @rule()
+    def schema_changes(self) -> None:
+        sid = len(self.board.schemas) + 1
+        self.board.schemas = [*self.board.schemas, [sid, b"abcd"]][-4:]
+        self.board.record_added(self.log.append(SCHEMA, sid, "s", 1, [], None))
+
+    @rule(count=st.integers(1, 10))
+    def log_full(self, count: int) -> None:
+        if self.log.oldest() < self.log.next_seq():
+            self.board.record_added(self.log.drop_oldest(count, GAP_LOG_FULL))
+
+    @rule(kept=st.sampled_from(["all", "flushed", "torn"]))
+    def board_reboots(self, kept: str) -> None:
+        if kept == "all":
+            self.log.flush()
+        self.log.crash(survivors=2 if kept == "torn" else 0)
+        self.boot(self.log)
+
+    @rule()
+    def board_wiped(self) -> None:
+        self.stream += 1
+        self.boot(MemoryLog(self.stream))
+
+    # -- what the line does
+
+    @rule(ordered=st.booleans())
+    def link_comes(self, ordered: bool) -> None:
+        self.connect(ordered)
+
+    @rule(lose=st.booleans(), host_too=st.booleans())
+    def link_goes(self, lose: bool, host_too: bool) -> None:
+        self.board.link_down(self.now_ms)
+        if lose:
+            self.up.packets = []
+            self.down.packets = []
+        if host_too:
+            self.host.commit(self.now_ms)
+            self.new_host()
+
+    @rule(count=st.integers(1, 12))
+    def board_sends(self, count: int) -> None:
+        for _ in range(count):
+            e2e = self.board.next_pdu(self.now_ms)
+            if e2e is None:
+                break
+            self.see(e2e)
+            self.up.put(e2e)
+
+    @rule(count=st.integers(1, 12))
+    def host_sends(self, count: int) -> None:
+        for _ in range(count):
+            e2e = self.host.endpoint.next_pdu(self.now_ms)
+            if e2e is None:
+                break
+            self.see(e2e)
+            self.down.put(e2e)
+
+    @precondition(lambda self: self.up.packets)
+    @rule(i=index, flip=st.none() | st.integers(0, 10_000), again=st.booleans())
+    def arrives_up(self, i: int, flip: int | None, again: bool) -> None:
+        i %= len(self.up.packets)
+        e2e = self.up.packets[i] if again else self.up.packets.pop(i)
+        for heard in self.up.out(e2e, flip):
+            self.host_hears(heard)
+
+    @precondition(lambda self: self.down.packets)
+    @rule(i=index, flip=st.none() | st.integers(0, 10_000), again=st.booleans())
+    def arrives_down(self, i: int, flip: int | None, again: bool) -> None:
+        i %= len(self.down.packets)
+        e2e = self.down.packets[i] if again else self.down.packets.pop(i)
+        for heard in self.down.out(e2e, flip):
+            self.board_hears(heard)
+
+    @rule(count=st.integers(1, 20))
+    def all_arrive(self, count: int) -> None:
+        for _ in range(count):
+            if self.up.packets:
+                for heard in self.up.out(self.up.packets.pop(0), None):
+                    self.host_hears(heard)
+            if self.down.packets:
+                for heard in self.down.out(self.down.packets.pop(0), None):
+                    self.board_hears(heard)
+
+    @precondition(lambda self: self.up.packets or self.down.packets)
+    @rule(i=index, up=st.booleans())
+    def lost(self, i: int, up: bool) -> None:
+        packets = self.up.packets if up else self.down.packets
+        if packets:
+            packets.pop(i % len(packets))
+
+    @rule(ms=st.sampled_from([1, 50, 250, 1000, 5000, 11_000, 60_000, 400_000]))
+    def time_passes(self, ms: int) -> None:
+        self.now_ms += ms
+
+    # -- what a host does
+
+    @rule()
+    def commit(self) -> None:
+        self.host.commit(self.now_ms)
+
+    @rule(committed=st.booleans())
+    def host_killed(self, committed: bool) -> None:
+        if committed:
+            self.journal.commit(self.host.waiting)
+        self.journal.restart()
+        self.new_host()
+        self.host.endpoint.call(self.now_ms)
+
+    @rule(window=st.sampled_from([0, 0, 1, 8]))
+    def storage_fails_or_recovers(self, window: int) -> None:
+        if not window:
+            self.drop_waiting()
+        self.host.endpoint.set_window(window, self.now_ms)
+
+    def drop_waiting(self) -> None:
+        for event in self.host.waiting:
+            if not isinstance(event, GapFound):
+                self.host.endpoint.dropped(event.state.stream, [event.seq])
+        self.host.waiting = []
+
+    @rule(days=st.integers(-4000, 4000))
+    def host_clock_steps(self, days: int) -> None:
+        self.stepped = True
+        self.utc_ms += days * 86_400_000
+
+    # -- what an attacker does: everything but computing a MAC
+
+    @precondition(lambda self: self.keyed and self.seen)
+    @rule(i=st.integers(0, SEEN_MAX - 1), at_host=st.booleans())
+    def replayed(self, i: int, at_host: bool) -> None:
+        e2e = self.seen[i % len(self.seen)]
+        if at_host:
+            self.host_hears(e2e)
+        else:
+            self.board_hears(e2e)
+
+    @precondition(lambda self: self.keyed and self.seen)
+    @rule(i=st.integers(0, SEEN_MAX - 1), at=st.integers(0, 300), byte=st.integers(0, 255))
+    def forged(self, i: int, at: int, byte: int) -> None:
+        e2e = bytearray(self.seen[i % len(self.seen)])
+        e2e[at % len(e2e)] = byte
+        if bytes(e2e) not in self.seen:
+            self.host_hears(bytes(e2e))
+            self.board_hears(bytes(e2e))
+
+    @rule(noise=st.binary(max_size=40))
+    def noise(self, noise: bytes) -> None:
+        if self.keyed:
+            self.host_hears(noise)
+            self.board_hears(noise)
+
+    # -- what must hold
+
+    @invariant()
+    def storage_holds_what_was_made(self) -> None:
+        for (stream, seq), made in self.journal.records.items():
+            assert self.logs[stream].created[seq] == made
+
+    @invariant()
+    def what_was_acknowledged_is_durable(self) -> None:
+        for stream, log in self.logs.items():
+            gaps = self.journal.gaps.get(stream, [])
+            for seq in log.settled:
+                durable = (stream, seq) in self.journal.records
+                assert durable or any(first <= seq <= last for first, last, _ in gaps)
+
+    @invariant()
+    def gaps_are_not_stored(self) -> None:
+        state = self.journal.stream(self.stream)
+        if state is not None:
+            for first, last in state.gapped.ranges():
+                assert state.received.missing(first, last) == [(first, last)]
+
+    @invariant()
+    def memory_is_bounded(self) -> None:
+        if not self.logs:
+            return
+        board, host = self.board, self.host.endpoint
+        assert board.state in states.BOARD and host.state in host_states.HOST
+        assert len(board._events) <= EVENTS_MAX
+        assert len(board._flight) + len(board._flight.lost) <= 8 + 2
+        outbox = board._outbox
+        assert len(outbox._urgent) <= 16 and len(outbox._live) <= 8
+        assert len(board.counters) <= 20 and len(host.counters) <= 30
+        assert len(host._replies._unsigned) <= 2
+        for due in host._replies.dues.values():
+            assert len(due.needs) <= 4 and len(due.errors) <= 1
+            assert len(due.at_once) <= len(due.state.pending) + 1
+
+    def teardown(self) -> None:
+        if not self.logs:
+            return
+        self.heal()
+        self.storage_holds_what_was_made()
+        state = self.journal.stream(self.stream)
+        assert state is not None and state.cum == self.log.next_seq()
+        for seq in self.log.created:
+            assert (self.stream, seq) in self.journal.records or state.gapped.contains(seq)
+
+    def heal(self) -> None:
+        """No more harm: all that is left to do is done within HEAL_MS."""
+        end_ms = self.now_ms + HEAL_MS
+        self.host.endpoint.set_window(8, self.now_ms)
+        self.connect(True)
+        while self.log.oldest() < self.log.next_seq() or self.board.state != states.READY:
+            assert self.now_ms < end_ms, (self.board.state, self.board.counters)
+            moved = False
+            while (e2e := self.board.next_pdu(self.now_ms)) is not None:
+                moved = True
+                for heard in self.up.out(e2e, None):
+                    self.host_hears(heard)
+            self.host.commit(self.now_ms)
+            while (e2e := self.host.endpoint.next_pdu(self.now_ms)) is not None:
+                moved = True
+                for heard in self.down.out(e2e, None):
+                    self.board_hears(heard)
+            dues = (self.board.deadline(), self.host.endpoint.deadline(self.now_ms))
+            waits = [due for due in dues if due is not None]
+            self.now_ms = self.now_ms + 1 if moved else max(self.now_ms + 1, min(waits))
+
+
+class Cable(Rivers):
+    """A board without a key on a trusted serial line: the CRC is all there is against damage."""
+
+    keyed = False
+
+
+@pytest.mark.parametrize("machine", [Rivers, Cable])
+def test_whatever_happens(machine: type[Rivers]) -> None:
+    run_state_machine_as_test(machine, settings=settings(stateful_step_count=60))
+
+
+def test_heads_of_what_is_seen_can_be_read() -> None:
+    machine = Rivers()
+    machine.begin(3)
+    machine.board_sends(4)
+    assert [head(e2e)[0] for e2e in machine.seen][0] == 16
