@@ -1,13 +1,15 @@
 """Is a PDU well formed and within the limits: the protocol's own check, in C where it matters.
 
 A typed decoder of msgspec holds the same limits (depth, items, no extension types) for everything
-without text, which is nearly all that boards send. The rest goes to `scan`, which says exactly why.
+without text, which is nearly all that boards send. The rest goes to the protocol's check, which says
+exactly why.
 """
 
 from typing import Annotated
 
 import msgspec
-from meuse_protocol.msgpack import MAX_DEPTH, MAX_ITEMS, scan
+from meuse_protocol import columns_decode
+from meuse_protocol.msgpack import MAX_DEPTH, MAX_ITEMS
 
 # The types below are written out for this depth: PDU > columns > column > run.
 assert MAX_DEPTH == 4
@@ -24,9 +26,11 @@ _decode = msgspec.msgpack.Decoder(_Pdu).decode
 
 
 def check(pdu: bytes) -> int:
-    """Where the PDU's array ends; raises PacketError or LimitError as `scan` does."""
+    """Where the PDU's array ends; raises PacketError or LimitError as `columns_decode.check` does."""
     try:
-        _decode(pdu)
+        fields = _decode(pdu)
     except msgspec.MsgspecError:
-        return scan(pdu)
+        return columns_decode.check(pdu)
+    if fields:
+        columns_decode.check_limits(fields)
     return len(pdu)

@@ -10,7 +10,7 @@ from struct import unpack
 from .columns import ESCAPE, MAX_K
 from .errors import ContentError, LimitError
 from .messages import DATA, SINGLE
-from .msgpack import MAX_ITEMS
+from .msgpack import MAX_DEPTH, MAX_ITEMS, get
 from .schema import MAX_CHANNELS, MAX_SID
 
 TYPE_CHECKING = False
@@ -51,6 +51,17 @@ def check_limits(fields: "list[Any]") -> None:
             if isinstance(part, list):
                 for element in part[1:] if part is dt else part:
                     _limit(element, MAX_K, "k")
+
+
+def check(pdu: bytes) -> int:
+    """Where the object at the start of `pdu` ends, as msgpack.scan says it; `check_limits` as well.
+
+    What a host asks of a record before it stores it.
+    """
+    fields, end = get(pdu, 0, MAX_DEPTH)
+    if isinstance(fields, list) and fields:
+        check_limits(fields)
+    return end
 
 
 def decode(fields: "list[Any]", channels: "int | None" = None) -> Batch:
