@@ -11,6 +11,7 @@ sys.path[:0] = [str(ROOT / "firmware/sim"), str(ROOT / "firmware")]
 
 import product  # noqa: E402
 from world import scenario  # noqa: E402
+from world.control import COMMANDS  # noqa: E402
 from world.faults import Faults  # noqa: E402
 from world.served import stated  # noqa: E402
 
@@ -134,3 +135,14 @@ def test_world_and_product_agree_on_every_wire(name: str) -> None:
     serial = [link for link in made["links"] if link["kind"] == "uart"]
     assert [link["uart"] for link in serial] == [played.uart]
     assert serial[0]["baud"] == played.baud
+
+
+def test_the_page_for_people_names_every_key_fault_and_command() -> None:
+    page = (ROOT / "firmware/sim/README.md").read_text()
+    words = {kind for kinds in scenario.FAULT_KINDS.values() for kind in kinds} | set(scenario.MODELS)
+    for name in PRODUCTS:
+        text = (ROOT / f"firmware/sim/scenarios/{name}.toml").read_text()
+        words |= {line.split(" = ")[0] for line in text.splitlines() if " = " in line and line[0] != "#"}
+    words |= set(COMMANDS)
+    missing = [word for word in sorted(words) if f"`{word}`" not in page]
+    assert not missing

@@ -12,7 +12,7 @@ MISSING, BUS, OPEN, RANGE = [-1], [-2], [-3], [-4]
 RANGES_MV = (6144, 4096, 2048, 1024, 512, 256)
 SINGLE_SHOT_128 = 0x8183  # OS, single shot, 128 samples/s, comparator off
 WAIT_MS = 10  # 1 / 128 s and 10 %
-LIMIT_MS = 100  # a conversion that takes longer will not come
+LIMIT_MS = 200  # a conversion that takes longer will not come; nor will who asked for it and did not read it
 ENODEV, EIO = 19, 5  # nobody acknowledges: ESP32 and most ports, RP2
 
 _busy = {}  # (bus, address) -> driver whose conversion is under way
@@ -40,10 +40,11 @@ class Driver:
         return WAIT_MS
 
     def read(self, now_ms: int):
-        if not self._failed and self._began_ms is None:
-            self._begin(now_ms)
-        elif not self._failed:
+        if self._failed:
+            return self._failed
+        if _busy.get(self._key) is self:
             return self._guard(self._finish, now_ms)
+        self._begin(now_ms)
         return self._failed
 
     def _begin(self, now_ms: int) -> None:

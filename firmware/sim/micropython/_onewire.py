@@ -17,11 +17,11 @@ def readbyte(pin):
 
 
 def writebit(pin, value):
-    wires.call(wires.OW_WRITE, bytes((pin.id, 1, value & 1)))
+    wires.send(wires.OW_WRITE, bytes((pin.id, 1, value & 1)))
 
 
 def writebyte(pin, value):
-    wires.call(wires.OW_WRITE, bytes((pin.id, 8, value & 255)))
+    wires.send(wires.OW_WRITE, bytes((pin.id, 8, value & 255)))
 
 
 def crc8(data):

@@ -12,6 +12,7 @@ PWRON_RESET = 1
 HARD_RESET = 2
 WDT_RESET = 3
 call = wires.call
+send = wires.send
 
 
 class Pin:
@@ -36,7 +37,7 @@ class Pin:
     def value(self, level=None):
         if level is None:
             return call(wires.PIN_READ, bytes((self.id, wires.handling)))[0]
-        call(wires.PIN_WRITE, bytes((self.id, level)))
+        send(wires.PIN_WRITE, bytes((self.id, level)))
 
     __call__ = value
 
@@ -84,10 +85,10 @@ def UART(id, baudrate=9600, **pace):
 
 class WDT:
     def __init__(self, id=0, timeout=5000):
-        call(wires.FEED, timeout.to_bytes(4, "big"))
+        send(wires.FEED, timeout.to_bytes(4, "big"))
 
     def feed(self):
-        call(wires.FEED)
+        send(wires.FEED)
 
 
 def reset():

@@ -1,8 +1,9 @@
 """The board's end of the wires: one bus operation is one message to the world and one answer.
 
 Simulated: on a real board this is copper. Owns the inherited descriptor and the order of things on it; knows
-nothing of buses. Request: op, length, payload. From the world: kind, length, payload; kind 0 answers, 1..127 is
-the errno of an answer, EDGES carries pin numbers whose interrupt fired, STOP asks the board to end.
+nothing of buses. Request: op, length, payload; what cannot fail and tells nothing has no answer (PIN_WRITE, OW_WRITE,
+FEED, NOTE, TAKEN). From the world: kind, length, payload; kind 0 answers, 1..127 is the errno of an answer, EDGES
+carries pin numbers whose interrupt fired, STOP asks the board to end.
 
 An interrupt handler runs when its edge is taken from the wires: after the bus operation under way, or from
 `drain` when none is. That is where MicroPython's soft interrupts run too: between two operations, never inside.
@@ -62,7 +63,7 @@ def _interrupts():
                 armed = handlers.get(number)
                 if armed:
                     armed[1](armed[0])
-            _send(TAKEN, b"")
+            send(TAKEN)
         if stopped and on_stop:
             call_now, on_stop = on_stop, None
             call_now()
@@ -70,7 +71,8 @@ def _interrupts():
         handling = False
 
 
-def _send(op, data):
+def send(op, data=b""):
+    """Does an operation that has no answer."""
     pollable.write(bytes((op, len(data))) + data)
 
 
@@ -78,7 +80,7 @@ def call(op, data=b""):
     """Does one operation and waits for its answer; OSError(errno) as the real port raises it."""
     if len(data) > 255:
         raise ValueError("simulated bus: at most 255 bytes in one operation")
-    _send(op, data)
+    send(op, data)
     kind = EDGES
     while kind >= EDGES:
         kind, answer = _next()

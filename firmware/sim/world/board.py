@@ -5,6 +5,7 @@ power cut is SIGKILL, so nothing of RAM survives and nothing is tidied up, as on
 """
 
 import asyncio
+import contextlib
 import os
 import socket
 import struct
@@ -64,7 +65,7 @@ class Board:
         self._cause = POWER_ON
         self._power = asyncio.Event()
         self._power.set()
-        self._stopping = False
+        self._stopping = asyncio.Event()
         self._killed = False  # by the world, on purpose
         self._watchdog: asyncio.TimerHandle | None = None
         self._watchdog_s = 0.0
@@ -89,23 +90,25 @@ class Board:
         loop, pause_s = asyncio.get_running_loop(), CRASH_PAUSE_S
         while True:
             await self._power.wait()
-            if self._stopping:
+            if self._stopping.is_set():
                 return 0
             began_s = loop.time()
             status = await self._life()
-            if self._stopping and not self._killed:
+            if self._stopping.is_set() and not self._killed:
                 return status
             if not self._killed:
                 self.crashes += 1
                 self._cause = RESET
                 print(f"the firmware ended with status {status}; see {self.folder / 'board.log'}", flush=True)
                 pause_s = CRASH_PAUSE_S if loop.time() - began_s > GOOD_LIFE_S else pause_s
-                await asyncio.sleep(pause_s)
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(self._stopping.wait(), pause_s)
+                    return status
                 pause_s = min(pause_s * 2, LONGEST_PAUSE_S)
 
     def stop(self) -> None:
         """Stop sampling, flush, drain, end; killed when that takes too long."""
-        self._stopping = True
+        self._stopping.set()
         if self._wires:
             self._wires.stop()
             asyncio.get_running_loop().call_later(STOP_S, self._kill)
@@ -115,7 +118,7 @@ class Board:
     def reset(self, cause: int = POWER_ON) -> None:
         """SIGKILL; it starts again with this cause unless the power is off."""
         self._cause = cause
-        self._killed = not self._stopping
+        self._killed = not self._stopping.is_set()
         self._kill()
 
     def power(self, on: bool) -> None:

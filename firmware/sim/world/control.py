@@ -21,6 +21,8 @@ from pathlib import Path
 NAME_BYTES = 100  # a socket's path may have 107
 LINE_BYTES = 4096
 
+COMMANDS = ("unplug", "replug", "noise", "network", "kill", "off", "on", "fault", "status", "stop")
+
 Handler = Callable[[dict[str, object]], dict[str, object]]
 
 

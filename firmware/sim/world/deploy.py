@@ -23,7 +23,7 @@ class Board:
 
     product: Path
     device: str
-    host: str | None
+    host: str
     key: Path | None
 
 

@@ -13,6 +13,7 @@ from collections.abc import Callable
 PIN_MODE, PIN_READ, PIN_WRITE, PIN_IRQ, I2C_WRITE, I2C_READ, EXCHANGE, OW_RESET = 1, 2, 3, 4, 5, 6, 7, 8
 OW_READ, OW_WRITE, FEED, RESET, CAUSE, IDENTITY, NETWORK, NOTE, TAKEN = 9, 10, 11, 12, 13, 14, 15, 16, 17
 EDGES, STOP = 128, 129
+UNANSWERED = (PIN_WRITE, OW_WRITE, FEED, NOTE)
 
 
 class BusError(Exception):
@@ -75,7 +76,9 @@ class Wires:
             return
         self.operations += 1
         try:
-            self._send(0, self._operate(op, payload))
+            answer = self._operate(op, payload)
+            if op not in UNANSWERED:
+                self._send(0, answer)
         except BusError as e:
             if e.after_s:
                 asyncio.get_running_loop().call_later(e.after_s, self._send, e.errno, b"")

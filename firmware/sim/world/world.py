@@ -19,7 +19,7 @@ from pathlib import Path
 from .board import Board, Image
 from .cable import Cable
 from .clock import WorldClock
-from .control import Control
+from .control import COMMANDS, Control
 from .faults import Faults
 from .hardware import Hardware, Parts
 from .scenario import Scenario
@@ -118,7 +118,7 @@ class World:
         if what == "status":
             return self._status()
         if what not in known:
-            raise ValueError(f"`do` is one of {', '.join(known)}, status; not {what!r}")
+            raise ValueError(f"`do` is one of {', '.join(COMMANDS)}; not {what!r}")
         known[str(what)]()
         return {}
 

@@ -58,7 +58,7 @@ def run(plan_path, out_path, kept_path):
         plan = json.load(f)
     kept = Kept(kept_path)
     for name in plan["meters"]:  # as firmware/sim/micropython/start.py does it
-        wires.call(wires.NOTE, b"%s=%d" % (name.encode(), kept.get(name)))
+        wires.send(wires.NOTE, b"%s=%d" % (name.encode(), kept.get(name)))
     rounds = Rounds(plan, kept)
     with open(out_path, "a") as out:
         out.write(json.dumps({"found": rounds.found}) + "\n")
