@@ -37,6 +37,9 @@ STRANGER_S = 30.0
 # What a board lists in HELLO may still be on its way; then it is asked for.
 ASK_AFTER_S = 10.0
 
+# A board answers one such wish a minute.
+ASK_AGAIN_S = 65.0
+
 # Strangers may cause so many events a minute; the rest is only counted.
 VIOLATIONS_PER_MINUTE = 20
 
@@ -151,14 +154,17 @@ class Bridge:
 
     def _ask(self, session: Session, hello: Hello) -> None:
         """A while after a HELLO: what the journal still lacks is asked for."""
-        if session not in self.sessions:
+        if session not in self.sessions or session.hello is not hello:
             return
         stream = hello.state.stream
         lacking = self._announced.lacking(stream, hello.schemas)
         if lacking:
             session.need(stream, NEED_SCHEMA, lacking)
-        if not self._announced.anchored(stream):
+        elif not self._announced.anchored(stream):
             session.need(stream, NEED_ANCHOR, None)
+        else:
+            return
+        asyncio.get_running_loop().call_later(ASK_AGAIN_S, self._ask, session, hello)
 
     def count(self, name: str, by: int = 1) -> None:
         self.counters[name] = self.counters.get(name, 0) + by

@@ -70,7 +70,10 @@ class Latest:
         shown = self.values.setdefault(device, {})
         newest = int(np.argmax(block.times_ms))
         for (channel, unit, exp10, _), column in zip(block.channels, block.columns, strict=True):
-            shown[channel] = Value(channel, text_of(column[newest], exp10), SHOWN_UNITS.get(unit, unit))
+            element = column[newest]
+            missing = element is None or isinstance(element, list)
+            shown_unit = "" if missing else SHOWN_UNITS.get(unit, unit)
+            shown[channel] = Value(channel, text_of(element, exp10), shown_unit)
 
 
 def text_of(element: object, exp10: int) -> str:

@@ -53,7 +53,7 @@ class View:
             with Live(console=self._console, auto_refresh=False) as live:
                 while True:
                     await self._look()
-                    live.update(self._table(), refresh=True)
+                    live.update(self.table(), refresh=True)
                     await asyncio.sleep(REFRESH_S)
         shown_at = time.monotonic()
         while True:
@@ -99,7 +99,8 @@ class View:
                 f"ack {known.ack_ms} ms",
             )
 
-    def _table(self) -> Table:
+    def table(self) -> Table:
+        """The same for a terminal."""
         commits = self._bridge.commits
         trouble = commits.failing
         title = f"{commits.committed} records durable"

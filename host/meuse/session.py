@@ -49,6 +49,7 @@ class Session:
         "_wire",
         "device",
         "frames_out",
+        "hello",
         "kind",
         "name",
     )
@@ -57,6 +58,7 @@ class Session:
         self.name = name
         self.kind = kind
         self.device: str | None = None  # who said HELLO here last
+        self.hello: Hello | None = None  # the last one
         self.frames_out = 0
         self._wire = wire
         self._endpoint = endpoint
@@ -165,6 +167,7 @@ class Session:
             commits.gap(self, gap)
         elif isinstance(event, Hello):
             before, self.device = self.device, event.state.device
+            self.hello = event
             self._bridge.greeted(self, before, event)
         elif isinstance(event, Violation):
             self._bridge.violated(self, event.counter, event.detail)
