@@ -16,8 +16,11 @@ FLASH = "/flash"
 
 
 def plug_in_rom():
-    with open(os.getenv("MEUSE_ROM"), "rb") as f:
-        vfs.mount(vfs.VfsRom(f.read()), "/rom")
+    path = os.getenv("MEUSE_ROM")
+    image = bytearray(os.stat(path)[6])  # in one piece: read() would leave holes in the heap
+    with open(path, "rb") as f:
+        f.readinto(image)
+    vfs.mount(vfs.VfsRom(image), "/rom")
     sys.path[:] = ["/rom", ".frozen"]
 
 
@@ -37,10 +40,10 @@ def ready(app):
 
     wires.on_stop = app.stop
     for group in app.sampler.groups:
-        for channel in group.channels:
-            if channel.settings.get("driver") == "pulse":
-                name = channel.settings["name"]
-                wires.call(wires.NOTE, b"%s=%d" % (name.encode(), app.kept.get(name)))
+        for channel in group.settings["channels"]:
+            if channel["driver"] == "pulse":
+                name = channel["name"]
+                wires.send(wires.NOTE, b"%s=%d" % (name.encode(), app.kept.get(name)))
 
 
 def start():
