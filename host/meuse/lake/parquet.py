@@ -3,6 +3,7 @@
 Same rows, same bytes: one thread, no sorting by DuckDB, no time stamp in the file.
 """
 
+import glob
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -22,11 +23,12 @@ _OPTIONS = "FORMAT parquet, PARQUET_VERSION V2, COMPRESSION zstd, USE_TMP_FILE f
 # Merging sorts; what does not fit is spilled beside the files. With half of it DuckDB refuses a
 # merge of three million rows; twice as much makes none faster.
 _MEMORY = "128MB"
+SPILL = ".spill"
 
 
 def write(arrays: Arrays, path: Path) -> Content:
     """Write `arrays` in their order; the file is not yet on the disk when this returns."""
-    with connect(path.parent) as db:
+    with connect(path.parent / SPILL) as db:
         logical.register(db, "new", arrays)
         copy(db, logical.select("new"), path)
     times = arrays.rows["measured_ms"][arrays.rows["time_quality"] != UNDATED]
@@ -36,10 +38,15 @@ def write(arrays: Arrays, path: Path) -> Content:
 
 def merge(sources: Sequence[Path], path: Path) -> int:
     """Write the rows of several files into one, sorted anew; returns how many."""
-    listed = ", ".join(literal(source) for source in sources)
-    with connect(path.parent) as db:
-        order = 'device, channel, measured_at, stream, seq, "row"'
-        return copy(db, f"SELECT * FROM read_parquet([{listed}]) ORDER BY {order}", path)
+    order = 'device, channel, measured_at, stream, seq, "row"'
+    with connect(path.parent / SPILL) as db:
+        return copy(db, f"{read(sources)} ORDER BY {order}", path)
+
+
+def read(paths: Sequence[Path]) -> str:
+    """A query over files, whatever characters the names of their folders hold."""
+    listed = ", ".join(literal(Path(glob.escape(str(path)))) for path in paths)
+    return f"SELECT * FROM read_parquet([{listed}], hive_partitioning = false)"
 
 
 def copy(db: "duckdb.DuckDBPyConnection", query: str, path: Path) -> int:
@@ -49,7 +56,7 @@ def copy(db: "duckdb.DuckDBPyConnection", query: str, path: Path) -> int:
 
 
 def connect(spill: Path, threads: int = 1, memory: str = _MEMORY) -> "duckdb.DuckDBPyConnection":
-    """DuckDB in memory, bounded; sorts that do not fit go to files under `spill`."""
+    """DuckDB in memory, bounded; sorts that do not fit go to files in the folder `spill`."""
     import duckdb
 
     db = duckdb.connect(
@@ -57,7 +64,7 @@ def connect(spill: Path, threads: int = 1, memory: str = _MEMORY) -> "duckdb.Duc
         config={
             "memory_limit": memory,
             "threads": str(threads),
-            "temp_directory": str(spill / ".spill"),
+            "temp_directory": str(spill),
             "autoinstall_known_extensions": "false",
             "autoload_known_extensions": "false",
         },

@@ -4,13 +4,14 @@ A process of its own (`python -m meuse.lake DATA`): decoding and sorting then co
 its interpreter lock nor its memory, and whatever ends it here ends nothing else.
 """
 
+import shutil
 import sqlite3
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
 from meuse.journal.database import FILE_NAME, open_writer
-from meuse.lake import files, lock, merge, writer
+from meuse.lake import files, lock, merge, parquet, writer
 from meuse.lake.policy import Policy
 from meuse.lake.writer import Step, no_step
 
@@ -54,6 +55,7 @@ def _run(
     everything: bool,
     step: Step,
 ) -> Done:
+    _tidy(folder)
     merge.recover(db, folder)
     recovered = writer.recover(db, folder, policy, utc_ms(), step)
     records = merged = 0
@@ -64,3 +66,14 @@ def _run(
         if not everything and not policy.due(writer.pending(db, policy), utc_ms()):
             break
     return Done(recovered, records, merged)
+
+
+def _tidy(folder: Path) -> None:
+    """Remove what killed processes left: files that grew, and sorts that did not fit their memory."""
+    for unfinished in folder.glob(".*.tmp"):
+        unfinished.unlink()
+    shutil.rmtree(folder / parquet.SPILL, ignore_errors=True)
+    with lock.replacing(folder) as alone:
+        if alone:
+            for left in folder.glob(f"{parquet.SPILL}-*"):
+                shutil.rmtree(left, ignore_errors=True)

@@ -61,8 +61,6 @@ def pending(db: sqlite3.Connection, policy: Policy) -> Pending:
 
 def recover(db: sqlite3.Connection, folder: Path, policy: Policy, now_ms: int, step: Step = no_step) -> int:
     """Finish what a crash interrupted; returns how many files that were."""
-    for name in folder.glob("*.tmp"):
-        name.unlink()
     left = files.unfinished(db, files.WRITING)
     for file in left:
         facts = catalog.load(db)

@@ -37,7 +37,8 @@ def last(selection: Selection) -> str:
 
 def glance(sql: str) -> str:
     """The rows of `sql` with the columns that fit a terminal; a text stands where a value would."""
-    shown = "coalesce(value::VARCHAR, text) AS value, unit, quality, time_quality"
+    number = r"regexp_replace(value::VARCHAR, '\.0$', '')"  # as people write whole numbers
+    shown = f"coalesce({number}, text) AS value, unit, quality, time_quality"
     return f"SELECT device, channel, measured_at, {shown} FROM ({sql})"
 
 

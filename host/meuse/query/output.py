@@ -99,7 +99,7 @@ _TAIL_WIDTHS: Final = [16, 16, 24, 12, 8, 10, 12]
 
 def _glance(row: dict[str, Any]) -> dict[str, Any]:
     """The columns that fit a terminal, as ask.glance has them."""
-    value = row["text"] if row["value"] is None else row["value"]
+    value = row["text"] if row["value"] is None else str(row["value"]).removesuffix(".0")
     names = ("device", "channel", "measured_at", "value", "unit", "quality", "time_quality")
     return {name: value if name == "value" else row[name] for name in names}
 

@@ -4,6 +4,7 @@ The cursor, the list of files and the tail come from one SQLite read transaction
 go while the view is open. Safe while the host is writing, in this process or another.
 """
 
+import os
 import sqlite3
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -55,7 +56,8 @@ def opened(
             snapshot = take(journal, folder, selection)
         finally:
             journal.close()
-        spill = folder if folder.is_dir() else data
+        # Of this process alone; what a killed one leaves, the lake's writer removes.
+        spill = (folder if folder.is_dir() else data) / f"{parquet.SPILL}-{os.getpid()}"
         db = held.enter_context(parquet.connect(spill, _THREADS, _MEMORY))
         _views(db, snapshot)
         yield db
@@ -95,8 +97,7 @@ def _views(db: "duckdb.DuckDBPyConnection", snapshot: Snapshot) -> None:
     db.execute(f"CREATE VIEW tail AS {logical.select('tail')}")
     parts = ["SELECT * FROM tail"]
     if snapshot.files:
-        listed = ", ".join(parquet.literal(path) for path in snapshot.files)
-        parts.append(f"SELECT * FROM read_parquet([{listed}])")
+        parts.append(parquet.read(snapshot.files))
     db.execute(f"CREATE VIEW readings AS {' UNION ALL '.join(parts)}")
     small.view(db, "devices", around.DEVICES, snapshot.devices)
     small.view(db, "boots", around.BOOTS, around.boots(snapshot.facts))
