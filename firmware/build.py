@@ -24,10 +24,11 @@ if __name__ == "__main__":
     sys.path.insert(0, str(FIRMWARE))
 
 import romfs  # noqa: E402
-from shrink import shrink  # noqa: E402
+from shrink import shrink, words  # noqa: E402
 
 OPTIONS = ("-O2",)
 PACKAGES = {"meuse_board": FIRMWARE / "meuse_board", "meuse_protocol": ROOT / "protocol/meuse_protocol"}
+CALLED_BY_C = {"readblocks", "writeblocks", "ioctl"}  # littlefs calls a block device by these names
 
 
 class BuildError(Exception):
@@ -45,9 +46,11 @@ def build(target: Path | None = None, keep: frozenset[str] = frozenset()) -> dic
     with (out / ".lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         compiler = mpy_cross()
-        sizes = _compile(shrink(board_sources(), keep), out / "mpy", compiler)
-        shims = FIRMWARE / "sim/micropython"
-        _compile({p.stem: p.read_text() for p in sorted(shims.glob("*.py"))}, out / "mpy-sim", compiler)
+        shims = _shims()
+        trees = {name: ast.parse(text) for name, text in shims.items()}
+        port = set().union(CALLED_BY_C, *(words(trees[name]) for name in ("machine", "network", "_onewire")))
+        sizes = _compile(shrink(board_sources(), keep | port | words(trees["start"])), out / "mpy", compiler)
+        _compile(shrink(shims, keep | port), out / "mpy-sim", compiler)
         image = romfs.image(romfs.read([out / "mpy", out / "mpy-sim"]))
         if not (out / "board.romfs").is_file() or (out / "board.romfs").read_bytes() != image:
             (out / "board.romfs-new").write_bytes(image)
@@ -77,6 +80,10 @@ def board_sources() -> dict[str, str]:
         sources[name] = _path(name).read_text()
         names |= {n for n in _imported(name, sources[name]) if n not in sources}
     return dict(sorted(sources.items()))
+
+
+def _shims() -> dict[str, str]:
+    return {p.stem: p.read_text() for p in sorted((FIRMWARE / "sim/micropython").glob("*.py"))}
 
 
 def _dotted(package: str, path: Path) -> str:
@@ -130,7 +137,7 @@ def _compile(sources: dict[str, str], target: Path, compiler: str) -> dict[str, 
     now: dict[str, str] = {}
     for name, text in sources.items():
         file = name.replace(".", "/") + ".mpy"
-        now[file] = hashlib.sha256(f"{version} {OPTIONS} {text}".encode()).hexdigest()
+        now[file] = hashlib.sha256(f"{version} {OPTIONS} {_shown(name)} {text}".encode()).hexdigest()
         if before.get(file) != now[file] or not (target / file).is_file():
             _cross(compiler, name, text, target / file)
     for path in target.rglob("*.mpy"):
@@ -141,12 +148,17 @@ def _compile(sources: dict[str, str], target: Path, compiler: str) -> dict[str, 
     return {file.removesuffix(".mpy"): (target / file).stat().st_size for file in now}
 
 
+def _shown(name: str) -> str:
+    """What a traceback calls the file: the module's own name, since a path of its own would cost heap."""
+    return name.removesuffix(".__init__").split(".")[-1]
+
+
 def _cross(compiler: str, name: str, text: str, path: Path) -> None:
     """One .mpy, in place at once and whole: a board may be starting."""
     path.parent.mkdir(parents=True, exist_ok=True)
     source, made = path.with_suffix(".py-small"), path.with_suffix(".mpy-new")
     source.write_text(text)
-    shown = name.removesuffix(".__init__").replace(".", "/") + ".py"
+    shown = _shown(name)
     words = [compiler, *OPTIONS, "-s", shown, "-o", str(made), str(source)]
     done = subprocess.run(words, capture_output=True, text=True)
     if done.returncode:

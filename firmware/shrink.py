@@ -4,10 +4,10 @@ Knows Python's syntax only; refuses to know what the modules do. Three changes, 
 none of which moves a line, so that a traceback from a board names the line of the source in the repository:
   1. module-level constants (UPPER_CASE, an int or a short text) stand as literals where they are used, also in the
      modules that import them, and are defined no more;
-  2. private names (`_like_this`) become short ones, the same for the same name everywhere;
-  3. parameters without a default, which nobody passes by keyword, become short ones.
-What stays: every public name, so that what is compiled can still be imported and called by others. A name costs 11
-bytes of heap and its length, once for all modules: short forms are few, and used again in each module.
+  2. private names (`_like_this`), and what one module defines and no other names, become short;
+  3. parameters without a default, which nobody passes by keyword, become short.
+What stays: names that several modules use, that are passed by keyword, or that stand in a string. A name costs 11 bytes
+of heap and its length, once for all modules: short forms are few, and used again in each module.
 """
 
 import ast
@@ -66,7 +66,8 @@ class Module:
 def shrink(sources: dict[str, str], keep: Iterable[str] = ()) -> dict[str, str]:
     """`sources`: dotted module name -> text, of all that runs together; -> the same, smaller.
 
-    A package's own file is named package.__init__. keep: names of constants and private names that others use.
+    A package's own file is named package.__init__. keep: names that others use: programs outside `sources`, or the
+    interpreter itself.
     """
     used = set(keep)
     for change in (_constants, _names, _parameters):
@@ -74,6 +75,11 @@ def shrink(sources: dict[str, str], keep: Iterable[str] = ()) -> dict[str, str]:
         change(modules, used)
         sources = {name: module.text() for name, module in modules.items()}
     return sources
+
+
+def words(tree: ast.AST) -> set[str]:
+    """Every identifier in a program: what to keep for it."""
+    return set(_words(tree))
 
 
 def _words(tree: ast.AST, deep: bool = True) -> Iterator[str]:
@@ -127,7 +133,7 @@ def _values(node: ast.expr, known: dict[str, Value], several: int) -> list[Value
     value = eval(compile(ast.Expression(node), "constant", "eval"), {"range": range}, dict(known))
     if several:
         return list(value) if isinstance(value, range) else []
-    fits = type(value) is int or (isinstance(value, str | bytes) and len(value) <= LONGEST_TEXT)
+    fits = isinstance(value, int) or (isinstance(value, str | bytes) and len(value) <= LONGEST_TEXT)
     return [value] if fits else []
 
 
@@ -151,7 +157,9 @@ def _offered(name: str, modules: dict[str, Module]) -> dict[str, Value]:
 def _place(module: Module, modules: dict[str, Module]) -> None:
     named: dict[str, dict[str, Value]] = {}  # local name of a module -> its constants
     for node in ast.walk(module.tree):
-        if isinstance(node, ast.ImportFrom):
+        if isinstance(node, ast.Import):
+            named.update({a.asname or a.name: _offered(a.name, modules) for a in node.names})
+        elif isinstance(node, ast.ImportFrom):
             source = module.source_of(node)
             left = []
             for alias in node.names:
@@ -185,29 +193,48 @@ def _short(prefix: str) -> Iterator[str]:
 
 
 def _names(modules: dict[str, Module], used: set[str]) -> None:
-    """Private names that occur in one module only share their short forms with those of all other modules."""
+    """Names that occur in one module only share their short forms with those of all other modules."""
     fixed = set(used)
+    ours: set[str] = set()
     places: dict[str, list[tuple[Module, ast.AST]]] = {}
     for module in modules.values():
         for node in ast.walk(module.tree):
             fixed.update(_fixed_by(node))
+            ours.update(_defined_by(node))
             for name in _words(node, deep=False):
-                if name.startswith("_") and not name.startswith("__") and len(name) > SHORT:
-                    places.setdefault(name, []).append((module, node))
+                places.setdefault(name, []).append((module, node))
+        ours.update(n.id for s in module.tree.body for n in ast.walk(s) if isinstance(s, ast.Assign) and _stored(n))
+    homes = {name: {module.name for module, _ in found} for name, found in places.items()}
+    begun = tuple(name for name in fixed if name.endswith("_") and len(name) > 1)
+    places = {
+        name: found
+        for name, found in places.items()
+        if len(name) > SHORT and name not in fixed and not name.startswith(("__", *begun))
+        if name.startswith("_") or (name in ours and len(homes[name]) == 1)
+    }
     taken = {name for m in modules.values() for name in _words(m.tree)}
     free = [n for n in itertools.islice(_short("_"), 600) if n not in taken]
     wide = 0  # so many of them stand for names that occur in several modules
     local: Counter[str] = Counter()
-    for name in sorted(set(places) - fixed, key=lambda n: (-len({m.name for m, _ in places[n]}), -len(places[n]), n)):
-        homes = {m.name for m, _ in places[name]}
-        if len(homes) > 1:
+    for name in sorted(places, key=lambda n: (-len(homes[n]), -len(places[n]), n)):
+        if len(homes[name]) > 1:
             new, wide = free[wide], wide + 1
         else:
-            (home,) = homes
+            (home,) = homes[name]
             new = free[wide + local[home]]
             local[home] += 1
         for module, node in places[name]:
             module.rename(node, name, new)
+
+
+def _stored(node: ast.AST) -> bool:
+    return isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)
+
+
+def _defined_by(node: ast.AST) -> list[str]:
+    if isinstance(node, ast.FunctionDef | ast.ClassDef):
+        return [node.name]
+    return [node.attr] if isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store) else []
 
 
 def _fixed_by(node: ast.AST) -> list[str]:
@@ -217,7 +244,7 @@ def _fixed_by(node: ast.AST) -> list[str]:
     if isinstance(node, ast.keyword):
         return [node.arg or ""]
     if isinstance(node, ast.Import):
-        return [a.name for a in node.names]
+        return [a.asname or a.name for a in node.names]
     if isinstance(node, ast.Constant) and isinstance(node.value, str):
         return [node.value]
     return []

@@ -1,9 +1,9 @@
 """The board's composition root: takes configuration, identity, hardware, time and randomness, and wires everything.
 
-    app = App(config, device, psk, hardware, time, random_u32)
+    app = App(settings, device, psk, hardware, time, random_u32)
     app.run()          until stop() and what follows it is done, or reboot
 
-config.value, the product compiled by the PC (all keys optional but `groups` and `links`):
+settings, the product compiled by the PC (a dict that App takes apart; all keys optional):
     product, version   str, told in BOOT
     outputs            [{name, pin, safe}]                            outputs.py
     buses              {name: {kind: i2c|spi|onewire, ...}}           hardware.py
@@ -16,62 +16,81 @@ config.value, the product compiled by the PC (all keys optional but `groups` and
 Thresholds and deadbands are scaled integers, like the values they are compared with.
 """
 
+import gc
 import select
+import sys
 
 from meuse_protocol.board_endpoint import BoardEndpoint, Needed, Time
 from meuse_protocol.messages import ANCHOR, BLOB, BOOT, NEED_ANCHOR, NEED_SCHEMA, SCHEMA
-from meuse_protocol.schema import MAX_SID, Schema
 
-from . import VERSION
+from . import VERSION, health
 from .batcher import Batcher
 from .clock import Clock
 from .flash_log import FlashLog
-from .health import GROUP, Gauge, Heap, gauges
 from .kept import Kept
 from .runner import Runner
-from .sampler import Channel, Group, Sampler
+from .sampler import Group, Sampler
+from .schedule import next_due
+from .schemas import name_groups, schema_of
 
 DRAIN_MS = 10_000  # how long a stop waits for the host to store what is left
 COLLECT_MS = 10_000  # a collection at a quiet moment, so that none is needed in the middle of a batch
 NAP_MS = 100  # the longest sleep: watchdog, console and a stop want attention
 RUNNING, STOPPING, DRAINING, DONE = range(4)
+KEPT = ("name", "unit", "exp", "flags", "deadband", "driver")  # of a channel, once its driver has read the rest
 CRASH = 1  # BLOB kind: the traceback that ended the boot before
 
 
-class App:
-    """`time` has ticks_ms, ticks_diff and gmtime; random_u32() gives 32 random bits; `root` holds the board's files."""
+class Missing:
+    """Stands in for a driver that could not be made."""
 
-    def __init__(self, config, device: str, psk, hardware, time, random_u32, root: str = ""):
-        self.config = config
-        self.settings = settings = config.value
+    def start(self, now: int) -> int:
+        return 0
+
+    def read(self, now: int) -> list:
+        return [-1]
+
+
+class App:
+    """`time` has ticks_ms, ticks_diff and gmtime; random_u32() gives 32 random bits; `root` holds the board's files.
+
+    `problems` is for the technician: what of the settings does not work, and why.
+    """
+
+    def __init__(self, settings: dict, device: str, psk, hardware, time, random_u32, root: str = ""):
         self.device = device
-        self.version = VERSION
-        # For the technician: what of the configuration does not work, and why.
-        self.problems = ["output %s cannot be driven" % name for name in getattr(config, "unsafe", ())]
+        self.root = root
+        self.firmware = "%s %s %s" % (VERSION, settings.get("product", "?"), settings.get("version", "?"))
+        self.problems = []
         self.log = FlashLog(root + "/log", random_u32, **settings.get("log", {}))
         self.kept = Kept(root + "/kept")
         self.clock = Clock(time.ticks_ms, time.ticks_diff, self.log.boot_no)
-        self.heap = Heap()
+        self.heap = health.Heap()
         self.cause = hardware.cause()
         self.runners = []
         self._hardware = hardware
+        self._watchdog_ms = settings.get("watchdog_ms", 0)
         self._state = RUNNING
         self._until_ms = 0
         self._reboot = False
         self._collect_ms = 0
-        self._schemas = []
         self.endpoint = BoardEndpoint(device, self.log.stream, psk, self.log)
         for one in settings.get("links") or [{"kind": "uart"}]:
             self._link(one, time.gmtime, random_u32)
-        self.sampler = Sampler([], self.clock, lambda *row: self._batcher.add(*row))
-        groups = self.sampler.groups
-        self._batcher = Batcher(groups, self.clock, self.runners[0].link.mtu, self.append)
-        self.append(BOOT, (self.clock.boot, self.cause, self._firmware()))
+        self.sampler = Sampler(self.clock, lambda *row: self._batcher.add(*row))
         for one in settings.get("groups", ()):
-            groups.append(Group(one, [self._channel(s) for s in one["channels"]]))
-        if settings.get("health_ms", 60_000):
-            groups.append(self._health(settings.get("health_ms", 60_000)))
-        self._name_schemas()
+            group = Group(one, [self._driver(c) for c in one["channels"]])
+            one["channels"] = [{k: c[k] for k in KEPT if k in c} for c in one["channels"]]
+            self.sampler.groups.append(group)
+        self._groups = self.sampler.groups[:]
+        self._health = Group(health.settings(), [])
+        self._health_ms = settings.get("health_ms", 60_000)
+        self._health_at = self._health_ms
+        if self._health_ms:
+            self._groups.append(self._health)
+        self._batcher = Batcher(self._groups, self.clock, self.runners[0].link.mtu, self.append)
+        self.append(BOOT, (self.clock.boot, self.cause, self.firmware))
+        self._announce()
 
     # -- wiring
 
@@ -80,51 +99,41 @@ class App:
         kind = settings["kind"]
         link = _load("links." + kind).Link(settings, self._hardware, random_u32)
         if hasattr(link, "console"):
-            link.console = _load("console").Console(self, link, gmtime)
+            link.console = lambda line, typing: self._console(link, gmtime, line, typing)
         endpoint = None if self.runners else self.endpoint
         self.runners.append(Runner(kind, link, endpoint, self._event, random_u32))
         link.open(0)
 
-    def _channel(self, settings: dict):
+    def _console(self, link, gmtime, line: bytes, typing: bool):
+        """Loaded when somebody types: most boards work for years without anyone at the cable."""
+        word = line.split()[:1]
+        if not word or word[0].isalpha():
+            try:
+                link.console = _load("console").Console(self, link, gmtime)
+                return link.console(line, typing)
+            except MemoryError:
+                return iter(("no memory left to talk; try again after a reset",))
+        return None
+
+    def _driver(self, settings: dict):
         try:
             bus = self._hardware.bus(settings.get("bus"))
-            driver = _load("drivers." + settings["driver"]).Driver(bus, settings, self.kept)
+            return _load("drivers." + settings["driver"]).Driver(bus, settings, self.kept)
         except Exception as problem:
             self.problems.append("channel %s: %s" % (settings["name"], problem))
-            driver = Gauge(lambda: [-1])
-        return Channel(settings, driver)
+            return Missing()
 
-    def _health(self, period_ms: int):
-        settings = {"name": GROUP, "tick_ms": 1000, "period_ms": period_ms, "max_rows": 1}
-        return Group(settings, [Channel(s, gauge) for s, gauge in gauges(self)])
-
-    def _name_schemas(self) -> None:
-        """A schema id for each group: the one this stream knows it by, or the next one, told before its first use."""
-        if self.kept.get("stream") != self.log.stream:
-            self.kept.values = {k: v for k, v in self.kept.values.items() if k[0] != "#"}
-            self.kept.put("stream", self.log.stream)
-        for group in self.sampler.groups[:]:
-            s = group.settings
-            rows = [(c["name"], c["unit"], c["exp"], c.get("flags", 0)) for c in [c.settings for c in group.channels]]
-            schema = Schema(0, s["name"], s["tick_ms"], rows)
-            digest = schema.hash4()
-            name = "#" + digest.hex()
-            known = self.kept.get(name)
-            schema.sid = group.sid = known or 1 + sum([k[0] == "#" for k in self.kept.values])
-            if group.sid > MAX_SID:
-                self.sampler.groups.remove(group)
-                self.problems.append("group %s: all %d schema ids are used, erase the log" % (s["name"], MAX_SID))
-                continue
-            self.kept.put(name, group.sid)
-            self._schemas.append(schema)
+    def _announce(self) -> None:
+        """Every group gets its schema id, and says what it means before its first use in this stream."""
+        named = name_groups(self._groups, self.kept, self.log.stream)
+        if len(named) < len(self._groups):
+            self.problems.append("all schema ids of the stream are used: some channels are not read; erase the log")
+        self._groups[:] = [group for group, _, _ in named]
+        self.sampler.groups = [group for group in self._groups if group.drivers]
+        for group, digest, new in named:
             self.endpoint.schemas.append([group.sid, digest])
-            if not known:
-                self.append(SCHEMA, schema.to_body())
-        self.kept.flush()
-
-    def _firmware(self) -> str:
-        s = self.settings
-        return "%s %s %s" % (self.version, s.get("product", "?"), s.get("version", "?"))
+            if new:
+                self.append(SCHEMA, schema_of(group).to_body())
 
     # -- records and events
 
@@ -141,9 +150,9 @@ class App:
                 self.append(ANCHOR, tuple(event.anchor) + (self.clock.boot,))
         elif isinstance(event, Needed):
             if event.what == NEED_SCHEMA:
-                for schema in self._schemas:
-                    if not event.items or schema.sid in event.items:
-                        self.append(SCHEMA, schema.to_body())
+                for group in self._groups:
+                    if not event.items or group.sid in event.items:
+                        self.append(SCHEMA, schema_of(group).to_body())
             elif event.what == NEED_ANCHOR and self.clock.offset_ms is not None:
                 utc_ms = self.clock.utc_ms(now)
                 self.append(ANCHOR, (now, utc_ms, self.clock.err_ms, self.clock.boot))
@@ -165,9 +174,12 @@ class App:
         if now >= self._collect_ms:
             self._collect_ms = now + COLLECT_MS
             self.heap.collect()
+        if self._health_ms and self._state == RUNNING and now >= self._health_at:
+            self._health_at = next_due(now, self._health_ms, self.clock.offset_ms or 0, now)
+            self._batcher.add(self._health, now, health.readings(self), False)
         if self._state != RUNNING:
             self._wind_up(now)
-        self._hardware.feed(self.settings.get("watchdog_ms", 0))
+        self._hardware.feed(self._watchdog_ms)
         return wake_ms
 
     def run(self, also=()) -> None:
@@ -217,6 +229,16 @@ class App:
             self._state = DONE
 
 
+def forget(*names) -> None:
+    """Gives back the heap of modules that only a boot needs."""
+    package = sys.modules["meuse_board"]
+    for name in names:
+        del sys.modules["meuse_board." + name]
+        delattr(package, name)
+    gc.collect()
+
+
 def _load(name: str):
-    """A module that the configuration names; nothing else takes heap."""
+    """A module that the settings name; what no setting names takes no heap."""
+    gc.collect()
     return __import__("meuse_board." + name, None, None, ("x",))

@@ -49,7 +49,7 @@ class Batcher:
         rows, times = group.rows, group.times
         group.rows, group.times = [], []
         boot = self._clock.boot if self._clock.offset_ms is None else None
-        times = self._clock.ticks(times, group.tick_ms)
+        times = self._clock.ticks(times, group.settings["tick_ms"])
         while rows:
             n = len(rows)
             for _ in range(TRIES):

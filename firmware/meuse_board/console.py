@@ -5,6 +5,7 @@ Answers are generators, so that sampling goes on between two lines. The device's
 """
 
 from .clock import utc_text
+from .config import Config
 from .hardware import CAUSES
 
 WHY = ("", "sensor does not answer", "bus fault or bad checksum", "open or broken wire", "out of range")
@@ -46,13 +47,11 @@ class Console:
 
     def do_status(self, words):
         app = self._app
-        product = app.settings.get("product", "?")
-        yield "device   %s, product %s, firmware %s" % (app.device, product, app.version)
+        yield "device   %s, firmware %s" % (app.device, app.firmware)
         yield "up       %s, boot %d (%s)" % (span(app.clock.now()), app.clock.boot, CAUSES[app.cause])
         yield from self.do_time(words)
-        failed = sum([not isinstance(c.value, int) for g in app.sampler.groups for c in g.channels])
-        total = sum([len(g.channels) for g in app.sampler.groups])
-        yield "sensors  %d of %d channels give a value" % (total - failed, total)
+        values = [v for group in app.sampler.groups for v in group.values]
+        yield "sensors  %d of %d channels give a value" % (sum([isinstance(v, int) for v in values]), len(values))
         yield from self.do_links(words)
         yield from self.do_log(words)
         yield "memory   %d B free, lowest since boot %d B" % (app.heap.free, app.heap.low)
@@ -62,17 +61,20 @@ class Console:
     def do_sensors(self, words):
         now = self._app.clock.now()
         for group in self._app.sampler.groups:
-            yield "%s, every %s" % (group.settings["name"], span(group.period_ms))
-            for c in group.channels:
-                s = c.settings
-                if c.value is None:
-                    yield "  %-16s not read yet" % s["name"]
-                elif isinstance(c.value, int):
-                    text = "  %-16s %s %s, " % (s["name"], decimal(c.value, s["exp"]), s["unit"])
-                    yield text + span(now - c.at_ms) + (" ago, ALARM" if c.alarm.on else " ago")
+            settings = group.settings
+            yield "%s, newest %s ago" % (settings["name"], span(now - group.at_ms))
+            for i, c in enumerate(settings["channels"]):
+                value = group.values[i]
+                if isinstance(value, int):
+                    text = decimal(value, c["exp"]) + " " + c["unit"]
+                    alarm = group.alarms.get(i)
+                    if alarm and alarm.on:
+                        text += "  ALARM"
+                elif value is None:
+                    text = "not read yet"
                 else:
-                    q = -c.value[0]
-                    yield "  %-16s no value: %s" % (s["name"], WHY[q] if q < len(WHY) else "reason %d" % q)
+                    text = "no value: " + (WHY[-value[0]] if value[0] > -len(WHY) else "reason %d" % -value[0])
+                yield "  %-16s %s" % (c["name"], text)
 
     def do_links(self, words):
         now = self._app.clock.now()
@@ -100,7 +102,7 @@ class Console:
             yield "time     %s, wrong by %d ms at most" % (utc_text(utc, self._gmtime), clock.err_ms)
 
     def do_config(self, words):
-        config = self._app.config
+        config = Config(self._app.root + "/config.msgpack")
         try:
             if words[:1] == ["get"] and len(words) < 3:
                 yield from config.lines(*words[1:])
@@ -129,14 +131,13 @@ class Console:
 
 def typed(line: bytes) -> str:
     """The line as meant: backspaces applied, escape codes of arrow keys and the like left out."""
-    out = []
+    out = bytearray()
     for c in line:
         if c in b"\b\x7f":
-            if out:
-                out.pop()
+            out = out[:-1]
         elif 32 <= c < 127:
-            out.append(chr(c))
-    return "".join(out)
+            out.append(c)
+    return out.decode()
 
 
 def decimal(value: int, exp: int) -> str:

@@ -1,59 +1,60 @@
-"""The board's own channels: heap, resets, flash, log, link and sensor counters, as a group like any other.
+"""The board's own channels: heap, resets, flash, log, link and sensor counters, as a group that needs no sensor.
 
-Owns the list of what is watched and the heap's low-water mark; refuses to know how a value travels.
+Owns what is watched and the heap's low-water mark; refuses to know how a value travels.
 """
 
 import gc
 
-COUNTER, STATE = 1, 2
-GROUP = "health"
+# Name, unit, flags (1: counter, 2: state). Counts are since boot.
+CHANNELS = """uptime s 0
+boots count 1
+reset_cause count 2
+heap_low B 0
+log_waiting count 0
+log_lost count 0
+flash_writes count 0
+flash_errors count 0
+sensor_errors count 0
+sent count 0
+received count 0
+line_damage count 0"""
 
 
-class Gauge:
-    """A driver whose sensor is the program itself."""
-
-    def __init__(self, read):
-        self._read = read
-
-    def start(self, now: int) -> int:
-        return 0
-
-    def read(self, now: int) -> int:
-        return self._read()
+def settings() -> dict:
+    """Of the group, as the batcher wants them."""
+    rows = [line.split() for line in CHANNELS.split("\n")]
+    schema = [(name, unit, 0, int(flags)) for name, unit, flags in rows]
+    return {"name": "health", "tick_ms": 1000, "max_rows": 1, "channels": (), "schema": schema}
 
 
 class Heap:
     """Free bytes after a collection (before one they mean nothing), and the lowest seen since boot."""
 
     def __init__(self):
-        gc.collect()
-        self.free = self.low = gc.mem_free()
+        self.low = 1 << 29
+        self.collect()
 
-    def collect(self) -> int:
+    def collect(self) -> None:
         gc.collect()
         self.free = gc.mem_free()
         self.low = min(self.low, self.free)
-        return self.free
 
 
-def gauges(app) -> list:
-    """[(settings of a channel, its driver)]; counts are since boot."""
-    sampler, log, heap = app.sampler, app.log, app.heap
-    rows = (
-        ("uptime", "s", 0, lambda: app.clock.now() // 1000),
-        ("boots", "count", COUNTER, lambda: app.clock.boot),
-        ("reset_cause", "count", STATE, lambda: app.cause),
-        ("heap_free", "B", 0, heap.collect),
-        ("heap_low", "B", 0, lambda: heap.low),
-        ("log_waiting", "count", 0, log.backlog),
-        ("log_dropped", "count", 0, lambda: log.dropped + log.refused),
-        ("flash_writes", "count", 0, lambda: log.flushes),
-        ("flash_errors", "count", 0, lambda: log.errors + log.corrupt),
-        ("rows", "count", 0, lambda: sampler.rows),
-        ("sensor_errors", "count", 0, lambda: sampler.errors + sampler.slow),
-        ("late", "count", 0, lambda: sampler.late),
-        ("sent", "count", 0, lambda: sum([r.link.sent for r in app.runners])),
-        ("received", "count", 0, lambda: sum([r.link.received for r in app.runners])),
-        ("line_damage", "count", 0, lambda: sum([r.link.damaged for r in app.runners])),
-    )
-    return [({"name": n, "unit": u, "exp": 0, "flags": f}, Gauge(read)) for n, u, f, read in rows]
+def readings(app) -> list:
+    """One row, in the order of CHANNELS."""
+    log, sampler = app.log, app.sampler
+    links = [runner.link for runner in app.runners]
+    return [
+        app.clock.now() // 1000,
+        app.clock.boot,
+        app.cause,
+        app.heap.low,
+        log.backlog(),
+        log.dropped + log.refused,
+        log.flushes,
+        log.errors + log.corrupt,
+        sampler.errors + sampler.slow,
+        sum([link.sent for link in links]),
+        sum([link.received for link in links]),
+        sum([link.damaged for link in links]),
+    ]

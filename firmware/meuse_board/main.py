@@ -3,14 +3,11 @@
 /main.py on a board is `from meuse_board.main import run; run()`; the simulator calls run() with its own arguments.
 """
 
-import io
 import os
 import sys
 import time
 
 import machine
-
-from .boot import boot
 
 BREAK_IN_MS = 2000
 CRASH_MS = 10_000  # between a crash and the reset: no loop that wears the flash, and time to break in
@@ -23,20 +20,24 @@ def random_u32() -> int:
 
 def run(root: str = "", break_in_ms: int = BREAK_IN_MS, also=(), ready=None) -> None:
     """`root`: where the board's files are; `also`: see App.run; ready(app) is called once, before the first reading."""
-    unsafe = boot(root + "/config.msgpack")
+    from .config import Config
+    from .outputs import make_safe
+
+    unsafe = make_safe(Config(root + "/config.msgpack").value.get("outputs", ()), machine.Pin)
     time.sleep_ms(break_in_ms)
     try:
-        from .app import App
-        from .config import Config
+        from .app import App, forget
         from .hardware import Hardware
         from .identity import identity
 
         # Read again, now that the modules are loaded: keys they name cost no heap a second time.
-        config = Config(root + "/config.msgpack")
-        config.unsafe = unsafe
-        hardware = Hardware(config.value.get("buses", {}))
+        settings = Config(root + "/config.msgpack").value
+        hardware = Hardware(settings.get("buses", {}))
         device, key = identity(root + "/secret.bin") or ("unnamed", None)
-        app = App(config, device, key, hardware, time, random_u32, root)
+        app = App(settings, device, key, hardware, time, random_u32, root)
+        settings = Config = make_safe = identity = None
+        forget("config", "outputs", "identity")
+        app.problems += ["output %s cannot be driven" % name for name in unsafe]
         _report(app, root)
         if ready:
             ready(app)
@@ -61,6 +62,8 @@ def _interruptible(on: bool) -> None:
 
 def _note(root: str, problem) -> None:
     """Keeps what ended this boot for the next one."""
+    import io
+
     text = io.StringIO()
     sys.print_exception(problem, text)
     sys.print_exception(problem)

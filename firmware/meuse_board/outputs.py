@@ -1,4 +1,7 @@
-"""What the board drives, brought to its safe state before anything else runs. Knows nothing of commands yet."""
+"""First thing at boot, before anything that takes time or could fail: what the board drives goes to its safe state.
+
+Knows nothing of commands yet.
+"""
 
 
 def make_safe(outputs: list, pin) -> list:

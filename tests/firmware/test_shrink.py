@@ -12,6 +12,8 @@ def test_constants_stand_where_they_are_used_also_in_other_modules() -> None:
             "p.__init__": "",
         }
     )
+    small["q"] = shrink({"q": "import r\nprint(r.SIZE)", "r": "SIZE = 4\n"})["q"]
+    assert small["q"] == "import r\nprint(4)"
     assert small["p.a"].split("\n") == ["pass", "pass", "pass", "pass", "print(2, 1)", ""]
     assert small["p.b"].split("\n")[0] == "from .a import go"
     assert small["p.b"].split("\n")[2] == "print('x', -2, 1)"

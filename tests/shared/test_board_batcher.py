@@ -12,6 +12,7 @@ class Bench:
     def __init__(self, max_pdu=1024, channels=2, **settings):
         settings["name"] = "bench"
         settings["period_ms"] = settings["tick_ms"] = 1000
+        settings["channels"] = [{}] * channels
         self.group = Group(settings, [None] * channels)
         self.group.sid = 7
         self.clock = Clock(lambda: 0, lambda a, b: a - b, 3)

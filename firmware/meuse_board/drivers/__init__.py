@@ -13,8 +13,8 @@
         int   the value times 10**-exp, rounded half away from zero (`scaled` below)
         [-q]  no value, and why: q of meuse_protocol.quality. Never an invented value.
         None  not ready, ask again: a converter shared by several channels was busy with another one, and this call
-              has begun (or waits for) the own conversion. Asked again after the wait that start() gave, 5 ms at
-              least; after the channel's time limit the sampler itself writes "not ready".
+              has begun (or waits for) the own conversion. Asked again every 5 ms; after the channel's time limit
+              the sampler itself writes "not ready".
 
 Both are short (a few ms at most), never wait, and never raise; the sampler guards against one that does all the same.
 `now_ms` is the uptime in ms, never wrapping. Integers only: a float on a board has 24 bits.

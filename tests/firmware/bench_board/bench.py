@@ -84,5 +84,5 @@ def secret():
         return None
 
 
-app = App(Config(folder + "/config.msgpack"), "bench-1", secret(), Bench(), time, random_u32, folder)
+app = App(Config(folder + "/config.msgpack").value, "bench-1", secret(), Bench(), time, random_u32, folder)
 app.run()
