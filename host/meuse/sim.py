@@ -120,6 +120,7 @@ class VirtualBoards:
                     *("--scenario", str(SCENARIOS / f"{board.name}.toml")),
                     *("--dir", str(board.folder), "--device", board.device),
                     *("--host", self._host, "--key", str(self._keys.path(board.device))),
+                    "--with-parent",
                     stdin=asyncio.subprocess.DEVNULL,
                     stdout=log_file,
                     stderr=log_file,
@@ -155,6 +156,8 @@ class VirtualBoards:
             log.error("%s does not end; killed after %d s", board.device, int(DRAIN_S))
             process.kill()
             status = await process.wait()
+        if status == -signal.SIGTERM:
+            return None  # told before it was listening, hence before it measured anything
         if status:
             message, advice = _words(board, status)
             log.error("%s; %s", message, advice)

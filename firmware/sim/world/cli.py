@@ -5,6 +5,7 @@ import asyncio
 import os
 import shutil
 import sys
+from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from .world import InUse, Setting, World, lock
 
 FIRMWARE = Path(__file__).resolve().parents[2]
 FLASH_BLOCKS = 256  # 1 MB, what a 4 MB ESP32 or a Pico leaves for files, in blocks of 4096 bytes
+PARENT_LOOK_S = 0.5
 EXAMPLE = """example:
   python firmware/sim/virtual_board.py --scenario firmware/sim/scenarios/stove.toml \\
       --dir data/boards/stove --device stove-1
@@ -41,6 +43,7 @@ def arguments() -> argparse.ArgumentParser:
     p.add_argument("--heap", help="the board's heap, such as 96k (the scenario's)")
     p.add_argument("--micropython", help="interpreter (MICROPYTHON, or the one beside this Python)")
     p.add_argument("--path", help="MICROPYPATH of a module of one's own")
+    p.add_argument("--with-parent", action="store_true", help="stop when the process that started it is gone")
     p.add_argument("--module", default="start", help="first module to run; tests bring their own")
     p.add_argument("arguments", nargs="*", help="arguments of a module of one's own")
     return p
@@ -76,9 +79,23 @@ def play(options: argparse.Namespace) -> int:
     setting = Setting(folder, options.device, image, options.speed or played.speed)
 
     async def run() -> int:
-        return await World(played, setting, lock_fd).run()
+        world = World(played, setting, lock_fd)
+        watching = asyncio.create_task(_orphaned(world.stop)) if options.with_parent else None
+        try:
+            return await world.run()
+        finally:
+            if watching:
+                watching.cancel()
 
     return asyncio.run(run())
+
+
+async def _orphaned(stop: Callable[[], None]) -> None:
+    """Calls `stop` once the process that started this one is gone (killed, so it could not say so)."""
+    parent = os.getppid()
+    while os.getppid() == parent:
+        await asyncio.sleep(PARENT_LOOK_S)
+    stop()
 
 
 def main(words: list[str]) -> int:

@@ -82,11 +82,15 @@ class World:
         self._board.surround(self._hardware)
         self._control = Control(folder, self._handle)
 
+    def stop(self) -> None:
+        """As SIGTERM does: the board flushes, sends what is left and ends."""
+        self._board.stop()
+
     async def run(self) -> int:
         """Until SIGTERM, SIGINT or the command "stop"; the exit status of the board's last process."""
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, self._board.stop)
+            loop.add_signal_handler(number, self.stop)
         await self._control.open()
         playing = [asyncio.create_task(self._cable.carry())]
         for meter in self._hardware.meters.values():
