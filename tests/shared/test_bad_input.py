@@ -23,6 +23,8 @@ def test_bad_packets():
     for vector in lines("bad.jsonl"):
         e2e = unhexlify(vector["e2e"])
         assert error_of(messages.parse, e2e) == vector["parse"], vector["name"]
+        if vector["name"].startswith("seq"):
+            assert error_of(messages.head, e2e) == "PacketError"
         if vector["parse"] is None:
             fields = messages.parse(e2e).fields
             assert error_of(columns_decode.decode, fields) == vector["content"], vector["name"]
@@ -42,6 +44,11 @@ def test_a_wrong_number_of_channels_is_seen():
         assert error_of(columns_decode.decode, [1, 0, 1, 1, 2] + body, 3) == "ContentError"
     assert error_of(columns_decode.decode, [2, 0, 1, 1, 5, 7], 2) == "ContentError"
     assert error_of(columns_decode.decode, [3, 0, 1, 1, 5, 7]) == "ContentError"
+
+
+def test_broken_cobs():
+    for encoded in (b"\0", b"\x03a\0", b"\x03a", b"\x02a\x05bc", b"\xff" + b"a" * 253, b"\x02a\0"):
+        assert error_of(cobs.decode, encoded) == "FrameError", encoded
 
 
 def test_schemas_that_make_none():

@@ -197,6 +197,7 @@ def batches() -> list[Case]:
         encoded("one change", grid, [[0]] * 39 + [[1]] * 21),
         encoded("every other missing", grid, [[w if i % 2 else None] for i, w in enumerate(wave)]),
         encoded("each quality", grid[:8], [[5]] + [[[-q]] for q in range(1, 7)] + [[6]]),
+        encoded("runs of 1 to 4", range(12), [[x] for x in (None, 1, 1, 2, 2, 2, 3, 3, 3, 3, 9, 9)]),
         encoded("missing first", grid[:4], [[None], [5], [5], [7]]),
         encoded("broken wire, then back", grid[:6], [[250], [[-3]], [[-3]], [[-3]], [251], [251]]),
         encoded("late twice", late, [[w] for w in wave]),
