@@ -24,7 +24,7 @@ from meuse_protocol.messages import (
 )
 from meuse_protocol.msgpack import pack
 
-from .log_layout import find, numbered, read_head, segments, write_frames, write_head
+from .log_layout import FRAME_BYTES, find, numbered, read_head, segments, write_frames, write_head
 
 EEXIST, ENOENT, ENOSPC = 17, 2, 28
 NO_SEQ = 0xFFFFFFFF  # beyond every number
@@ -57,7 +57,7 @@ class FlashLog:
     ):
         self._folder = folder
         self._reserve = reserve
-        self._segment_bytes = segment_bytes
+        self._segment_bytes = segment_bytes - (segment_bytes >> 9)  # littlefs keeps pointers in it
         self._max_segments = max_segments
         self._flush_records = flush_records
         self._flush_bytes = flush_bytes
@@ -162,27 +162,26 @@ class FlashLog:
         if now_ms < self._retry_ms:
             return
         self._retry_ms = 0
-        failed = self.errors
         while self._lost and self._keep(GAP, self._lost[0]):
             self._lost.pop(0)
+        due = self._fills(1)
         if not self._tail:
             self._since_ms = None
         elif self._since_ms is None:
             self._since_ms = now_ms
         elif now_ms - self._since_ms >= self._flush_age_ms:
-            self.flush()
-        if self._fills(1):
-            self.flush()
+            due = True
+        done = not due or self.flush()
         self._tidy()
-        if self._edge - self._next < self._reserve // 2:
-            self._extend()
-        if self.errors > failed:
+        if self._edge - self._next < self._reserve // 2 and not self._extend():
+            done = False
+        if not done:
             self._retry_ms = now_ms + RETRY_MS
 
     def flush(self) -> bool:
         """Writes what is in RAM to flash -> whether all of it is there now."""
         while self._tail and not self.volatile:
-            new = not 0 < self._size < self._segment_bytes
+            new = not self._size or self._size + self._weight() > self._segment_bytes
             if new and len(self._segments) >= self._max_segments:
                 self._condemn()
             try:
@@ -259,7 +258,7 @@ class FlashLog:
 
     def _extend(self) -> bool:
         before = self._edge
-        self._edge = self._next + self._reserve
+        self._edge += self._reserve
         if self._save():
             return True
         self._edge = before
@@ -284,7 +283,11 @@ class FlashLog:
         """Whether the tail is so many times what is flushed at once."""
         if len(self._tail) >= times * self._flush_records:
             return True
-        return sum([len(p[1]) for p in self._tail]) >= times * self._flush_bytes
+        return self._weight() >= times * self._flush_bytes
+
+    def _weight(self) -> int:
+        """Bytes that the tail takes on flash."""
+        return sum([len(p[1]) + FRAME_BYTES for p in self._tail])
 
     def _keep(self, kind: int, body) -> int:
         """Numbers a record and puts it into RAM -> its seq, 0 without a number."""

@@ -13,6 +13,7 @@ import struct
 from binascii import crc32
 
 MAX_RECORD_BYTES = 4096  # the longest PDU of the protocol, on any device
+FRAME_BYTES = 6  # beside the record
 HEAD = ">BIIII"
 
 
@@ -46,16 +47,16 @@ def find(path: str, stream: int, at: int, seq: int):
     passed = 0
     with open(path, "rb") as f:
         size = f.seek(0, 2)
-        while at + 6 < size:
+        while at + FRAME_BYTES < size:
             f.seek(at)
-            length, crc = struct.unpack(">HI", f.read(6))
-            record = f.read(length) if 0 < length <= min(MAX_RECORD_BYTES, size - at - 6) else b""
+            length, crc = struct.unpack(">HI", f.read(FRAME_BYTES))
+            record = f.read(length) if 0 < length <= min(MAX_RECORD_BYTES, size - at - FRAME_BYTES) else b""
             if not record or crc32(record, stream) != crc:
                 at += 1
                 continue
             number = numbered(record)[0]
             damaged = at > end
-            end = at = at + 6 + length
+            end = at = at + FRAME_BYTES + length
             if number >= seq:
                 return number, record, end, passed, damaged
             passed = max(passed, number)

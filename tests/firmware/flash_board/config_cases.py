@@ -1,0 +1,167 @@
+"""Settings and identity on littlefs: read, changed, and never lost to a cut. Run by cases.py."""
+
+import vfs
+from flash import CLEAN, HALF, RANDOM, RamFlash, mount
+from meuse_board.config import Config, packed
+from meuse_board.identity import identity
+from meuse_board.stored import load, save
+from meuse_protocol.msgpack import pack
+
+PATH = "/main/config.msgpack"
+SETTINGS = {
+    "product": "stove",
+    "links": [{"kind": "uart", "baud": 115200}, {"kind": "tcp", "password": "hush", "port": 1}],
+    "groups": [{"name": "fast", "period_ms": 1000, "channels": [{"name": "a", "high": 50}]}],
+    "health_ms": 60000,
+    "on": True,
+}
+
+
+class Chip:
+    def __init__(self):
+        self.flash = RamFlash(16)
+        mount(self.flash, "/main")
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        vfs.umount("/main")
+
+
+def refused(config, key, text):
+    try:
+        config.set(key, text)
+    except ValueError as reason:
+        return str(reason)
+    return ""
+
+
+def test_settings_are_read_and_changed_by_key_path():
+    with Chip():
+        save(PATH, packed(SETTINGS))
+        config = Config(PATH)
+        assert config.value == SETTINGS
+        assert list(config.lines("links.uart")) == [
+            "links.uart.baud = 115200",
+            "links.uart.kind = uart",
+        ]
+        assert config.set("links.uart.baud", "9600")
+        assert config.set("groups.fast.channels.a.high", "-3")
+        assert config.set("on", "false")
+        assert list(Config(PATH).lines("groups.0.channels.0.high")) == [
+            "groups.0.channels.0.high = -3"
+        ]
+        assert Config(PATH).value["links"][0]["baud"] == 9600
+        assert Config(PATH).value["on"] is False
+
+
+def test_wrong_settings_are_refused_in_words():
+    with Chip():
+        save(PATH, packed(SETTINGS))
+        config = Config(PATH)
+        for key, text, word in (
+            ("links.uart.bauds", "1", "no setting"),
+            ("nothing", "1", "no setting"),
+            ("links.2.baud", "1", "no setting"),
+            ("links", "1", "several"),
+            ("links.uart.baud", "fast", "whole number"),
+            ("groups.fast.period_ms", "0", "at least 1"),
+            ("groups.fast.name", "slow", "product file"),
+            ("on", "maybe", "true or false"),
+        ):
+            assert word in refused(config, key, text), (key, refused(config, key, text))
+        assert config.set("health_ms", "0"), "0 is how health is switched off"
+
+
+def test_a_password_is_not_shown():
+    with Chip():
+        save(PATH, packed(SETTINGS))
+        text = "\n".join(Config(PATH).lines())
+        assert "hush" not in text and "links.tcp.password" in text
+
+
+def test_the_same_settings_again_write_nothing():
+    with Chip() as chip:
+        assert save(PATH, packed(SETTINGS))
+        before = chip.flash.operations
+        assert not save(PATH, packed(SETTINGS))
+        assert not Config(PATH).set("links.uart.baud", "115200")
+        assert chip.flash.operations == before
+
+
+def test_a_board_without_settings_starts_without():
+    with Chip():
+        assert Config(PATH).value == {} and identity("/main/secret.bin") is None
+        with open(PATH, "wb") as f:
+            f.write(b"\xc1 not msgpack")
+        assert Config(PATH).value == {}
+
+
+def test_a_damaged_copy_is_made_good_from_the_other():
+    for name in (PATH, PATH + ".2"):
+        with Chip():
+            save(PATH, packed(SETTINGS))
+            with open(name, "r+b") as f:
+                f.seek(30)
+                f.write(b"\xff\xff")
+            assert Config(PATH).value == SETTINGS
+            for copy in (PATH, PATH + ".2"):
+                with open(copy, "rb") as f:
+                    assert packed(SETTINGS) in f.read(), copy
+
+
+def test_what_the_pc_writes_once_has_two_copies_after_the_first_boot():
+    with Chip():
+        save(PATH, packed(SETTINGS))
+        with open(PATH, "rb") as f:
+            file = f.read()
+        with open("/main/secret.bin", "wb") as f:
+            f.write(file)
+        assert load("/main/secret.bin") == load("/main/secret.bin.2") == packed(SETTINGS)
+
+
+def test_identity_is_the_device_and_its_key():
+    with Chip():
+        save("/main/secret.bin", pack(["stove-1", b"k" * 32]))
+        assert identity("/main/secret.bin") == ("stove-1", b"k" * 32)
+        save("/main/secret.bin", pack(["stove-1", None]))
+        assert identity("/main/secret.bin") == ("stove-1", None)
+        save("/main/secret.bin", pack(None))
+        assert identity("/main/secret.bin") is None
+
+
+def change(value):
+    return packed({"v": value, "fill": "x" * 900})
+
+
+def test_a_cut_at_any_operation_leaves_the_old_settings_or_the_new():
+    """Also when the next boot's repair is cut in its turn."""
+    cuts = 0
+    for mode in (CLEAN, HALF, RANDOM):
+        for boot_cut in (0, 1, 3, 5):
+            operation = 0
+            while True:
+                operation += 1
+                with Chip() as chip:
+                    save(PATH, change(1))
+                    chip.flash.cut_at = chip.flash.operations + operation
+                    chip.flash.cut_mode = mode
+                    try:
+                        save(PATH, change(2))
+                    except OSError:
+                        pass
+                    cut = chip.flash.dead
+                    for again in (boot_cut, 0):
+                        vfs.umount("/main")
+                        chip.flash.dead = False
+                        chip.flash.cut_at = chip.flash.operations + again if again else None
+                        mount(chip.flash, "/main")
+                        found = load(PATH)
+                        assert found in (change(1), change(2)), (mode, operation, again)
+                    assert cut or found == change(2)
+                    assert load(PATH + ".2") == found
+                cuts += 1
+                if not cut:
+                    break
+    print("cuts:", cuts)
