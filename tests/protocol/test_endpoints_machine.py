@@ -23,7 +23,7 @@ from meuse_protocol import host_states, states
 from meuse_protocol.board_endpoint import EVENTS_MAX, BoardEndpoint, Needed, Time
 from meuse_protocol.framing import FRAME, Deframer, frame
 from meuse_protocol.host_endpoint import GapFound
-from meuse_protocol.messages import ANCHOR, BLOB, GAP_LOG_FULL, SCHEMA, head
+from meuse_protocol.messages import ANCHOR, BLOB, GAP_LOG_FULL, SCHEMA
 from meuse_protocol.received import RangeSet
 
 UTC_MS = 1_800_000_000_000
@@ -376,10 +376,3 @@ class Cable(Rivers):
 @pytest.mark.parametrize("machine", [Rivers, Cable])
 def test_whatever_happens(machine: type[Rivers]) -> None:
     run_state_machine_as_test(machine, settings=settings(stateful_step_count=60))
-
-
-def test_heads_of_what_is_seen_can_be_read() -> None:
-    machine = Rivers()
-    machine.begin(3)
-    machine.board_sends(4)
-    assert [head(e2e)[0] for e2e in machine.seen][0] == 16

@@ -394,8 +394,15 @@ def test_without_a_key_nothing_carries_a_mac():
     endpoint.link_up(0, 1024, NONCE)
     hello = parse(endpoint.next_pdu(0))
     assert hello.mac == b"" and hello.fields[0] == HELLO
-    endpoint.receive(splice(record(WELCOME, 0x10, 0, 0, 3, 32, NONCE), 0), 10)
-    assert endpoint.state == states.READY and log.oldest() == 3
+    for stream, state in ((0, states.GREETING), (STREAM, states.READY)):
+        endpoint.receive(splice(record(WELCOME, 0x10, 0, 0, 3, 32, NONCE), stream), 10)
+        assert endpoint.state == state
+    assert log.oldest() == 3 and endpoint.counters == {"other_stream": 1}
+    log.append(BLOB, 1, None, b"")
+    packets = [parse(e2e) for e2e in packets_of(endpoint, 10)]
+    assert {pdu.stream for pdu in packets} == {STREAM}  # nothing else says which stream it is
+    endpoint.receive(splice(record(NEED, 1), 0), 2000)
+    assert parse(endpoint.next_pdu(2000)).type == HELLO
 
 
 def test_an_alias_is_used_as_told():
