@@ -1,13 +1,13 @@
-"""Opens the columns of DATA and SINGLE records: every check first, then C string operations.
+"""Opens the columns of DATA and SINGLE records: every check before anything is allocated.
 
 Host side; a board need not import it. Knows no schema: values stay the scaled ints of the wire, a
 missing value is None or, with a reason, [-q].
 """
 
 from collections import namedtuple
-from struct import unpack
 
-from .columns import ESCAPE, MAX_K
+from .bit_block import BitBlock
+from .columns import MAX_K
 from .errors import ContentError, LimitError
 from .messages import DATA, SINGLE
 from .msgpack import MAX_DEPTH, MAX_ITEMS, get
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 
 _INT64 = 1 << 63
 _SURE = 1 << 62  # from here 1,024 packed deltas of 33 bits cannot leave 64 bits
-TABLE_K = 6  # widest remainder that gets a table; all of them take 50 kB, so a small machine sets less
 
 # times: ticks, one per row; columns: one list per channel, one value per row.
 Batch = namedtuple("Batch", ("times", "columns"))
@@ -84,7 +83,7 @@ def decode(fields: "list[Any]", channels: "int | None" = None) -> Batch:
         columns = []
     if not isinstance(columns, list) or len(columns) > len(base):
         raise ContentError("columns")
-    block = _Block(bits, n - 1)
+    block = BitBlock(bits, n - 1)
     times = _times(start, dt, n, block)
     out = [_column(element, base[i], n, block) for i, element in enumerate(columns)]
     out += [[value] * n for value in base[len(columns) :]]
@@ -113,7 +112,7 @@ def _start(sid: "Any", t0: "Any", boot: "Any") -> int:
     return int(-t0 - 1)
 
 
-def _times(start: int, dt: "Any", n: int, block: "_Block") -> list[int]:
+def _times(start: int, dt: "Any", n: int, block: BitBlock) -> list[int]:
     late = None
     if isinstance(dt, list) and len(dt) == 2:
         dt, late = dt
@@ -148,7 +147,7 @@ def _is_quality(v: "list[Any]") -> bool:
     return len(v) == 1 and _within(v[0], -127, -1)
 
 
-def _column(element: "Any", base: "Any", n: int, block: "_Block") -> "list[Any]":
+def _column(element: "Any", base: "Any", n: int, block: BitBlock) -> "list[Any]":
     if element is None:
         return [base] * n
     if isinstance(element, list):
@@ -187,80 +186,6 @@ def _listed(element: "list[Any]", base: "Any", n: int) -> "list[Any]":
             raise ContentError("column too long")
     out.extend([previous] * (n - len(out)))
     return out
-
-
-class _Block:
-    """The bit block as text of zeros and ones, taken from the left."""
-
-    def __init__(self, bits: "Any", count: int):
-        if bits is not None and not isinstance(bits, bytes):
-            raise ContentError("bits")
-        number = int.from_bytes(b"\1" + (bits or b""), "big")  # the one keeps leading zeros
-        self._text = bin(number)[3:].encode()
-        self._count = count
-
-    def take(self, k: int, base: int) -> list[int]:
-        """The column of `count` packed deltas on `base`."""
-        count = self._count
-        if not count:
-            return [base]
-        text = self._text
-        size = k * count
-        quotients = text[size:].split(b"1", count)
-        if len(quotients) <= count:
-            raise ContentError("bits too short")
-        self._text = quotients.pop()
-        remainders = unpack(("%ds" % k) * count, text[:size]) if k else ()
-        if k <= TABLE_K:
-            table = _table(k)
-            v = base
-            try:
-                if not k:
-                    deltas = table[b""]
-                    return [base] + [v := v + deltas[q] for q in map(len, quotients)]
-                pairs = zip(map(len, quotients), remainders)  # noqa: B905 - `strict` is not MicroPython
-                return [base] + [v := v + table[r][q] for q, r in pairs]
-            except IndexError:
-                pass  # an escape
-        return self._wide(k, base, [len(q) for q in quotients], remainders)
-
-    def _wide(self, k: int, base: int, quotients: list[int], remainders: "Any") -> list[int]:
-        escapes = quotients.count(ESCAPE)
-        if max(quotients) > ESCAPE:
-            raise ContentError("quotient")
-        if len(self._text) < 32 * escapes:
-            raise ContentError("bits too short")
-        out = [base]
-        for i, q in enumerate(quotients):
-            if q == ESCAPE:
-                z = int(self._text[:32], 2)
-                self._text = self._text[32:]
-            else:
-                z = q << k | int(remainders[i], 2) if k else q
-            base += z >> 1 ^ -(z & 1)
-            out.append(base)
-        return out
-
-    def finish(self) -> None:
-        if len(self._text) > 7:
-            raise ContentError("bits left over")
-        if b"1" in self._text:
-            raise ContentError("padding")
-
-
-_tables: "dict[int, dict[bytes, tuple[int, ...]]]" = {}
-
-
-def _table(k: int) -> "dict[bytes, tuple[int, ...]]":
-    """remainder's digits -> the deltas that quotients from 0 to 19 make with it."""
-    if k not in _tables:
-        table = {}
-        for r in range(1 << k):
-            zigzags = [q << k | r for q in range(ESCAPE)]
-            digits = bin(1 << k | r)[3:].encode()  # the one keeps leading zeros
-            table[digits] = tuple([z >> 1 ^ -(z & 1) for z in zigzags])
-        _tables[k] = table
-    return _tables[k]
 
 
 def _within(x: "Any", low: int, high: int) -> bool:

@@ -5,11 +5,11 @@ import json
 import struct
 from binascii import unhexlify
 
-from meuse_protocol import columns_decode
+from meuse_protocol import bit_block
 
 ON_A_BOARD = hasattr(gc, "mem_alloc")
 if ON_A_BOARD:
-    columns_decode.TABLE_K = 2
+    bit_block.TABLE_K = 2
 
 FOLDER = __file__.rsplit("/", 1)[0] + "/../vectors/"
 
