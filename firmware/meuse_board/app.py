@@ -101,7 +101,7 @@ class App:
         if hasattr(link, "console"):
             link.console = lambda line, typing: self._console(link, gmtime, line, typing)
         endpoint = None if self.runners else self.endpoint
-        self.runners.append(Runner(kind, link, endpoint, self._event, random_u32))
+        self.runners.append(Runner(link, endpoint, self._event, random_u32))
         link.open(0)
 
     def _console(self, link, gmtime, line: bytes, typing: bool):

@@ -77,14 +77,18 @@ class Console:
                 yield "  %-16s %s" % (c["name"], text)
 
     def do_links(self, words):
-        now = self._app.clock.now()
-        for runner in self._app.runners:
+        app = self._app
+        now = app.clock.now()
+        for runner in app.runners:
             link = runner.link
-            text = "link     %s %s, %d sent, %d received, %d damaged" % (
-                runner.name, "up" if link.up else "DOWN", link.sent, link.received, link.damaged
+            text = "link     %s, " % link.name
+            if runner is not app.runners[0]:
+                yield text + "console only"
+                continue
+            text += "%s, %d sent, %d received, %d damaged, host " % (
+                "up" if link.up else "DOWN", link.sent, link.received, link.damaged
             )
-            heard_ms = runner.heard_ms
-            yield text + (", host never heard" if heard_ms is None else ", host heard %s ago" % span(now - heard_ms))
+            yield text + ("never heard" if runner.heard_ms is None else "heard %s ago" % span(now - runner.heard_ms))
 
     def do_log(self, words):
         log = self._app.log

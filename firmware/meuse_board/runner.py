@@ -10,8 +10,7 @@ from meuse_protocol.states import DOWN, QUIET
 class Runner:
     """`on_event(event, now_ms)` gets the endpoint's events one at a time; random_u32() makes the nonce of a link-up."""
 
-    def __init__(self, name: str, link, endpoint, on_event, random_u32):
-        self.name = name
+    def __init__(self, link, endpoint, on_event, random_u32):
         self.link = link
         self.heard_ms = None  # last packet
         self._endpoint = endpoint

@@ -33,8 +33,9 @@ def bench_path(tmp_path_factory: pytest.TempPathFactory) -> str:
     """MICROPYPATH of the firmware as boards get it, and of tests/firmware/bench_board to run it on a bench."""
     import ast
 
-    import build
     from shrink import words
+
+    import build
 
     target = tmp_path_factory.mktemp("bench")
     bench = ROOT / "tests/firmware/bench_board"

@@ -97,6 +97,7 @@ class Board:
         self.values(flue=215, water=4180)
         self.memory = Memory()
         self.process: subprocess.Popen[bytes] | None = None
+        self._sockets: list[socket.socket] = []
 
     def deploy(self, settings: dict[str, Any]) -> None:
         payload = msgpack.packb(settings)
@@ -109,18 +110,19 @@ class Board:
         beside.replace(self.folder / "values.json")
 
     def start(self) -> "Board":
-        here, there = socket.socketpair()
-        there.setblocking(False)
-        self.socket = here
-        self.socket.setblocking(False)
-        environment = {**os.environ, "MICROPYPATH": self._path, "MEUSE_UART0": str(there.fileno())}
-        command = [self._micropython, "-X", f"heapsize={self._heap}", "-m", "bench", str(self.folder)]
-        log = (self.folder / "stderr").open("ab")
-        self.process = subprocess.Popen(command, env=environment, pass_fds=[there.fileno()], stdout=log, stderr=log)
-        log.close()
+        self.socket, there = map(self._own, socket.socketpair())
+        self._spawn(there)
         there.close()
         self.plug()
         return self
+
+    def _spawn(self, cable: socket.socket) -> None:
+        environment = {**os.environ, "MICROPYPATH": self._path, "MEUSE_UART0": str(cable.fileno())}
+        command = [self._micropython, "-X", f"heapsize={self._heap}", "-m", "bench", str(self.folder)]
+        with (self.folder / "stderr").open("ab") as log:
+            self.process = subprocess.Popen(
+                command, env=environment, pass_fds=[cable.fileno()], stdout=log, stderr=log
+            )
 
     def plug(self) -> None:
         """A fresh host end: what a host process knows of a link when it opens it."""
@@ -135,7 +137,7 @@ class Board:
             with contextlib.suppress(ConnectionError):
                 data = self.socket.recv(65536)
             if not data:
-                time.sleep(0.01)  # hung up: nothing will come
+                self.hung_up()
         self.deframer.feed(data)
         while (item := self.deframer.next()) is not None:
             if item[0] == TEXT:
@@ -148,6 +150,9 @@ class Board:
                 self.damaged += 1
         self._store(now)
 
+    def hung_up(self) -> None:
+        time.sleep(0.01)  # nothing will come any more
+
     def _store(self, now: int) -> None:
         while (event := self.host.next_event()) is not None:
             if isinstance(event, Record):
@@ -157,11 +162,21 @@ class Board:
             elif isinstance(event, GapFound):
                 self.memory.gaps.append((event.first, event.last, event.reason))
                 self.host.gap_stored(event.state.stream, event.first, event.last, now)
-        while self.listening and (e2e := self.host.next_pdu(now)) is not None:
+        while self.listening and self.connected and (e2e := self.host.next_pdu(now)) is not None:
             self.send(frame(e2e))
 
+    @property
+    def connected(self) -> bool:
+        return True
+
     def send(self, data: bytes) -> None:
-        self.socket.sendall(data)
+        with contextlib.suppress(ConnectionError):
+            self.socket.sendall(data)
+
+    def _own(self, one: socket.socket) -> socket.socket:
+        self._sockets.append(one)
+        one.setblocking(False)
+        return one
 
     def until(self, what: Callable[[], Any], seconds: float = 10.0) -> Any:
         deadline = time.monotonic() + seconds
@@ -192,7 +207,6 @@ class Board:
             self.poll()
         status = self.process.returncode
         self.process = None
-        self.socket.close()
         return status
 
     def kill(self) -> None:
@@ -200,4 +214,60 @@ class Board:
             self.process.kill()
             self.process.wait()
             self.process = None
+
+    def close(self) -> None:
+        self.kill()
+        for one in self._sockets:
+            one.close()
+
+
+class TcpBoard(Board):
+    """A board whose first link leads to a TCP server that this test plays; its cable is a console."""
+
+    def __init__(self, folder: Path, path: str, micropython: str, settings: dict[str, Any], heap: str = "192k") -> None:
+        self.connects = 0
+        self.listener: socket.socket | None = None
+        with socket.create_server(("127.0.0.1", 0)) as probe:
+            self.port = probe.getsockname()[1]
+        link = {"kind": "tcp", "host": "localhost", "port": self.port, "max_pdu": 1024}
+        super().__init__(folder, path, micropython, {**settings, "links": [link, *settings["links"]]}, heap)
+
+    def start(self) -> "TcpBoard":
+        self.cable, there = map(self._own, socket.socketpair())
+        self.socket = self.cable
+        self._spawn(there)
+        there.close()
+        self.plug()
+        return self
+
+    def listen(self) -> None:
+        self.listener = self._own(socket.create_server(("127.0.0.1", self.port)))
+
+    def deaf(self) -> None:
+        """The server's process ends: listener and connection are closed."""
+        assert self.listener
+        self.listener.close()
+        self.listener = None
+        if self.socket is not self.cable:
             self.socket.close()
+        self.socket = self.cable
+
+    def poll(self) -> None:
+        if self.listener:
+            with contextlib.suppress(BlockingIOError):
+                connection, _ = self.listener.accept()
+                if self.socket is not self.cable:
+                    self.socket.close()
+                self.socket = self._own(connection)
+                self.connects += 1
+                self.plug()
+        super().poll()
+
+    def hung_up(self) -> None:
+        if self.socket is not self.cable:
+            self.socket.close()
+            self.socket = self.cable
+
+    @property
+    def connected(self) -> bool:
+        return self.socket is not self.cable

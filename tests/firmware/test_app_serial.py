@@ -15,7 +15,7 @@ from .peer import DEFAULT, Board
 def board(bench_path: str, micropython: str, tmp_path: Path) -> Iterator[Board]:
     board = Board(tmp_path, bench_path, micropython, copy.deepcopy(DEFAULT))
     yield board
-    board.kill()
+    board.close()
 
 
 def test_readings_arrive_and_a_stop_leaves_nothing_behind(board: Board) -> None:

@@ -1,6 +1,7 @@
 """What a link is: the way to one peer, one file per kind, each with one class `Link`; nothing here imports a link.
 
     Link(settings, hardware, random_u32)   opens nothing yet; random_u32() -> 0 .. 2**32 - 1
+    name                for people: "tcp to meuse.local:7878"
     open(now_ms)        begin to connect; never raises, never waits for the peer
     close(now_ms)       give everything back; the board stops
     doubt(now_ms)       the peer has been silent for long though records are in flight: a connection is begun anew

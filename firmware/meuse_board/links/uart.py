@@ -21,6 +21,7 @@ class Link:
     ordered = True
 
     def __init__(self, settings: dict, hardware, random_u32):
+        self.name = "serial"
         self.mtu = settings.get("max_pdu", 1024)
         self._settings = settings
         self._hardware = hardware

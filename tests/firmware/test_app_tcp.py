@@ -1,0 +1,91 @@
+"""The application on real MicroPython over TCP: it finds its host, loses it, finds it again, and loses no reading."""
+
+import copy
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from .peer import DEFAULT, TcpBoard
+
+
+@pytest.fixture
+def board(bench_path: str, micropython: str, tmp_path: Path) -> Iterator[TcpBoard]:
+    board = TcpBoard(tmp_path, bench_path, micropython, copy.deepcopy(DEFAULT))
+    yield board
+    board.close()
+
+
+def complete(board: TcpBoard) -> None:
+    """Everything that the board numbered is stored, and nothing was announced as lost."""
+    (state,) = board.memory.streams.values()
+    assert state.cum == state.next_seq
+    assert board.memory.gaps == []
+
+
+def test_readings_arrive_over_tcp(board: TcpBoard) -> None:
+    board.memory.key = bytes(range(32))
+    (board.folder / "key").write_bytes(board.memory.key)
+    board.listen()
+    board.start()
+    board.until(lambda: len(board.memory.values(0)) >= 20)
+    assert board.connects == 1
+    assert board.stop() == 0
+    complete(board)
+    assert set(board.memory.values(0)) == {215}
+    assert board.damaged == 0
+
+
+def test_a_host_that_starts_late_or_again_is_found(board: TcpBoard) -> None:
+    board.start()
+    time.sleep(1)  # connection refused, more than once
+    board.listen()
+    board.until(lambda: len(board.memory.values(0)) >= 20)
+    board.deaf()
+    time.sleep(1)
+    board.listen()
+    before = len(board.memory.values(0))
+    board.until(lambda: len(board.memory.values(0)) >= before + 20, 20)
+    assert board.connects == 2
+    assert board.stop() == 0
+    complete(board)
+
+
+def test_a_host_that_only_listens_is_left_after_a_while(board: TcpBoard) -> None:
+    """Half open: the connection stands, but nobody stores. Only missing acknowledgements can tell."""
+    board.listen()
+    board.start()
+    board.until(lambda: len(board.memory.values(0)) >= 5)
+    board.listening = False
+    board.until(lambda: board.connects == 2, 30)
+    board.listening = True
+    before = len(board.memory.values(0))
+    board.until(lambda: len(board.memory.values(0)) >= before + 20, 20)
+    assert board.stop() == 0
+    complete(board)
+
+
+def test_garbage_from_the_network_changes_nothing(board: TcpBoard) -> None:
+    board.listen()
+    board.start()
+    board.until(lambda: len(board.memory.values(0)) >= 5)
+    board.send(b"HTTP/1.1 400 Bad Request\r\n\r\n\0" + bytes(range(256)) * 10 + b"\0")
+    before = len(board.memory.values(0))
+    board.until(lambda: len(board.memory.values(0)) >= before + 20)
+    assert board.connects == 1
+    assert board.stop() == 0
+    complete(board)
+
+
+def test_the_cable_of_a_board_on_the_network_is_a_console(board: TcpBoard) -> None:
+    board.listen()
+    board.start()
+    board.until(lambda: len(board.memory.values(0)) >= 5)
+    network, board.socket = board.socket, board.cable
+    assert "Type help" in board.ask("", "Type help")
+    links = board.ask("links", "console")
+    assert f"localhost:{board.port}" in links
+    board.socket = network
+    before = len(board.memory.values(0))
+    board.until(lambda: len(board.memory.values(0)) >= before + 10)
