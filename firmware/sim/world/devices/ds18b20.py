@@ -13,7 +13,9 @@ from .onewire import OneWireDevice, bits, crc8
 CONVERT_T, WRITE_SCRATCHPAD, READ_SCRATCHPAD = 0x44, 0x4E, 0xBE
 COPY_SCRATCHPAD, RECALL_E2, READ_POWER_SUPPLY = 0x48, 0xB8, 0xB4
 POWER_ON_RAW = 0x0550  # +85 degrees
-CONVERSION_S = 0.75  # 12 bit; half of it for each bit less
+# 12 bit; half of it for each bit less. The datasheet's 750 ms is the longest: the driver must wait that long, a part
+# is done sooner. Here by as much as a loaded PC may be late in telling the part to begin.
+CONVERSION_S = 0.6
 QUALITY_BUS, QUALITY_NOT_READY = 2, 5
 
 
