@@ -1,60 +1,25 @@
-"""The lake: whatever ends the writer, lake and tail together hold each row exactly once."""
+"""The lake's files: names, order, merging, waiting records, and who may read what meanwhile."""
 
-import contextlib
 import random
 import re
-import signal
-import subprocess
-import sys
 from pathlib import Path
 
 import duckdb
 import pytest
 from meuse import catalog
 from meuse.journal.purge import purge_step
-from meuse.lake import files, lock, merge, parquet, process, writer
+from meuse.lake import lock, process, writer
 from meuse.lake.policy import MERGE_FILES, Policy, to_merge
 from meuse.lake.task import READERS
 from meuse.query import store
 from meuse.query.selection import Selection
 
 from tests.host.journals import NOON_MS
+from tests.host.lakes import assert_files_are_whole, lake, lake_made, run_here
 from tests.host.rivers import River
 from tests.host.truths import assert_stored, stored
 
-WRITER = Path(__file__).with_name("lake_process.py")
-STEPS = ["range", "write", "sync", "rename", "folder", "done", "end"]
-MERGE_STEPS = ["merge " + name for name in ("range", "write", "sync", "rename", "done", "remove", "forget")]
 WEEK_MS = 7 * 86_400_000
-
-
-def start(river: River, file_records: int, *fatal: str) -> subprocess.Popen[bytes]:
-    arguments = [str(river.journal.data), str(river.now_ms), str(file_records), *fatal]
-    return subprocess.Popen([sys.executable, str(WRITER), *arguments], stdout=subprocess.DEVNULL)
-
-
-def run_here(river: River, policy: Policy | None = None, now_ms: int | None = None) -> process.Done:
-    at = river.now_ms if now_ms is None else now_ms
-    return process.run(river.journal.data, policy or Policy(), lambda: at, everything=True)
-
-
-def lake(river: River) -> Path:
-    return river.journal.data / files.FOLDER
-
-
-def assert_files_are_whole(river: River) -> None:
-    """After a run that ended by itself the folder holds exactly the files that count."""
-    db = river.journal.writer._db
-    named = db.execute("SELECT name, state, rows, bytes FROM lake_files").fetchall()
-    assert {state for _, state, _, _ in named} <= {"done"}
-    assert sorted(name for name, *_ in named) == sorted(
-        path.name for path in lake(river).iterdir() if not path.name.startswith(".")
-    )
-    for name, _, rows, size in named:
-        path = lake(river) / name
-        assert path.stat().st_size == size
-        (count,) = duckdb.connect().execute(f"SELECT count(*) FROM ({parquet.read([path])})").fetchone() or (0,)
-        assert count == rows
 
 
 @pytest.fixture
@@ -62,44 +27,6 @@ def river(tmp_path: Path):
     made = River(tmp_path, seed=7)
     yield made
     made.journal.close()
-
-
-def test_a_writer_killed_at_each_step_loses_and_doubles_nothing(river: River) -> None:
-    for round_, step in enumerate(STEPS + MERGE_STEPS):
-        river.flow(36 if step in MERGE_STEPS else 14)
-        killed = start(river, 4, step, "1" if step in MERGE_STEPS else str(1 + round_ % 3))
-        assert killed.wait(60) == -signal.SIGKILL, f"never reached {step}"
-        river.flow(3)  # facts that arrive in between must not change what the range holds
-        assert_stored(river)
-    river.settle(len(river.owed))
-    assert start(river, 5).wait(60) == 0
-    assert_stored(river)
-    assert_files_are_whole(river)
-
-
-def test_a_writer_killed_at_random_moments_loses_and_doubles_nothing(river: River) -> None:
-    chance = random.Random(3)
-    for _ in range(8):
-        river.flow(40)
-        running = start(river, 5)
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            running.wait(chance.uniform(0.2, 0.7))
-        running.kill()
-        running.wait(60)
-        assert_stored(river)
-    assert start(river, 5).wait(60) == 0
-    assert_stored(river)
-    assert_files_are_whole(river)
-
-
-def test_writing_a_range_again_gives_the_same_file(river: River) -> None:
-    river.flow(100)
-    assert start(river, 1_000, "done").wait(60) == -signal.SIGKILL
-    (path,) = lake(river).glob("*.parquet")
-    first = path.read_bytes()
-    path.write_bytes(first[:100])  # as a torn disk would leave it
-    assert run_here(river).recovered == 1
-    assert path.read_bytes() == first
 
 
 def test_file_names_say_the_journal_and_the_records(river: River) -> None:
@@ -124,7 +51,7 @@ def test_a_file_is_sorted_by_device_channel_and_time(river: River) -> None:
 
 
 def test_small_files_do_not_pile_up(river: River) -> None:
-    for _ in range(30):
+    for _ in range(20):
         river.flow(10)
         run_here(river)
     assert len(list(lake(river).glob("*.parquet"))) < 2 * MERGE_FILES
@@ -182,40 +109,12 @@ def test_a_folder_may_have_any_name(tmp_path: Path) -> None:
     river.journal.close()
 
 
-def test_what_killed_processes_left_is_removed(river: River) -> None:
-    folder = lake_made(river)
-    for name in (".spill", ".spill-4711"):
-        (folder / name).mkdir()
-        (folder / name / "block").write_text("sorted half")
-    (folder / ".x-1-2.parquet.tmp").write_text("half a file")
-    river.flow(4)
-    run_here(river)
-    assert [path.suffix for path in folder.iterdir() if ".lock" not in path.name] == [".parquet"]
-
-
 def test_only_one_process_writes(river: River) -> None:
     river.flow(20)
     with lock.writing(lake_made(river)) as alone:
         assert alone
         assert run_here(river) == process.Done(0, 0, 0)
     assert run_here(river).records
-
-
-def lake_made(river: River) -> Path:
-    return files.make_folder(river.journal.data)
-
-
-def test_a_query_sees_one_moment_while_another_process_writes(river: River) -> None:
-    """Snapshots taken as fast as possible while files are written and merged."""
-    river.flow(70)
-    expected = stored(river.journal.data)
-    running = start(river, 3)
-    looks = 0
-    while running.poll() is None or not looks:
-        assert stored(river.journal.data) == expected
-        looks += 1
-    assert running.wait(60) == 0
-    assert_stored(river)
 
 
 def test_what_waits_longer_than_a_week_is_written_as_it_stands(river: River) -> None:
@@ -264,48 +163,6 @@ def test_a_record_that_waits_keeps_its_place_in_the_journal(river: River) -> Non
     run_here(river)
     assert db.execute("SELECT count(*) FROM parked").fetchone() == (0,)
     purge(river)
-    assert_stored(river)
-
-
-def test_a_full_disk_leaves_the_lake_as_it_was(river: River, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A folder that cannot be written stands for a disk that is full."""
-    river.flow(50)
-    folder = lake_made(river)
-    folder.chmod(0o500)
-    target = folder / "x"
-    try:
-        target.touch()
-    except PermissionError:
-        with pytest.raises((OSError, duckdb.Error)):
-            run_here(river)
-    else:  # root may write everywhere: a folder in the way of the file stops even root
-        target.unlink()
-        names = [f".{files.journal_id(river.journal.writer._db)}-1-{n}.parquet.tmp" for n in range(99)]
-        for name in names:
-            (folder / name).mkdir()
-        with pytest.raises((OSError, duckdb.Error)):
-            run_here(river)
-        for name in names:
-            (folder / name).rmdir()
-    folder.chmod(0o700)
-    assert_stored(river)
-    run_here(river)
-    assert_stored(river)
-    assert_files_are_whole(river)
-
-
-def test_merging_refuses_a_file_that_lost_rows(river: River) -> None:
-    for _ in range(MERGE_FILES - 1):
-        river.flow(4)
-        run_here(river)
-    db = river.journal.writer._db
-    db.execute("UPDATE lake_files SET rows = rows + 1 WHERE first_id = 1")
-    river.flow(4)
-    with pytest.raises(merge.MergeError):
-        run_here(river)
-    db.execute("UPDATE lake_files SET rows = rows - 1 WHERE first_id = 1")
-    assert_stored(river)
-    run_here(river)
     assert_stored(river)
 
 
