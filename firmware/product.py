@@ -30,6 +30,7 @@ from product_keys import (  # noqa: E402
     LOG,
     OUTPUT,
     PRODUCT,
+    Key,
     ProductError,
     Table,
     load,
@@ -39,6 +40,7 @@ from product_keys import (  # noqa: E402
 COUNTER, STATE = 1, 2
 FLAGS = {"pulse": COUNTER, "digital": STATE}
 IN_UNIT = ("deadband", "low", "high", "hysteresis", "per_pulse", "index")  # scaled like values
+MAX_SEGMENTS = 24  # FlashLog's own
 MAX_CHANNELS = 64  # of one schema
 NAMES = {"alarm_low": "low", "alarm_high": "high", "alarm_hysteresis": "hysteresis"}
 
@@ -72,7 +74,7 @@ def settings(path: Path, host: str | None = None) -> Settings:
     channels = [_channel(name, t, out["buses"], period_ms) for name, t in table.tables("channels")]
     if not channels:
         raise table.error("channels", "a product measures something: add [channels.NAME]")
-    batch = table.table("batch").take(BATCH)
+    batch = _unusual(table.table("batch").take(BATCH), BATCH)
     out["groups"] = _groups(channels, batch, table)
     out["log"] = _log(table.table("log"))
     out["health_ms"] = table.table("health").take(HEALTH)["period_ms"]
@@ -92,6 +94,8 @@ def _of_kind(t: Table, kinds: dict[str, dict[str, Any]]) -> Settings:
 
 def _link(t: Table, host: str | None) -> Settings:
     link = _of_kind(t, LINKS)
+    if link["max_pdu"] == LINKS[link["kind"]]["max_pdu"].default:
+        del link["max_pdu"]
     if link["kind"] == "serial":
         link["kind"] = "uart"
     elif host:
@@ -117,7 +121,8 @@ def _channel(name: str, t: Table, buses: Settings, period_ms: int | None) -> Set
         out["bus"] = t.choice(
             "bus", tuple(n for n, b in buses.items() if b["kind"] == bus_kind), bus_kind
         )
-    for key, value in taken.items():
+    own = {k: v for k, v in taken.items() if k in IN_UNIT or v != _default(keys, k)}
+    for key, value in own.items():
         key = NAMES.get(key, key)
         out[key] = _scaled(t, key, value, exp) if key in IN_UNIT else value
     out.setdefault("period_ms", period_ms)
@@ -191,7 +196,18 @@ def _log(t: Table) -> Settings:
         raise t.error("segment_bytes", "is too small: at most 256 segments, each costs RAM")
     if out["flush_bytes"] > out["segment_bytes"]:
         raise t.error("flush_bytes", "is at most segment_bytes")
-    return {**out, "max_segments": segments}
+    out = _unusual(out, LOG)
+    return out if segments == MAX_SEGMENTS else {**out, "max_segments": segments}
+
+
+def _unusual(values: Settings, keys: dict[str, Key]) -> Settings:
+    """Without what the board takes anyway: each key costs its heap."""
+    return {k: v for k, v in values.items() if v != _default(keys, k)}
+
+
+def _default(keys: dict[str, Key], name: str) -> object:
+    """The default of the key whose value is called `name`; None where there is no such key."""
+    return next((k.default for n, k in keys.items() if (k.name or n) == name), None)
 
 
 def _refuse_shared_pins(channels: list[Settings], out: Settings, table: Table) -> None:
@@ -217,10 +233,11 @@ def _refuse_shared_pins(channels: list[Settings], out: Settings, table: Table) -
         for pin in [*c.get("pins", []), *[c[k] for k in ("pin", "cs") if k in c]]:
             use(pin, who, f"pin {pin}")
         if c["driver"] == "ads1115":
+            address = c.get("address", DRIVERS["ads1115"][0]["address"].default)
             use(
-                (c["bus"], c["address"], c["input"]),
+                (c["bus"], address, c["input"]),
                 who,
-                f"input {c['input']} of converter {c['address']}",
+                f"input {c['input']} of converter {address}",
             )
         if c["driver"] == "ds18b20":
             alone = "a sensor without rom must be alone on its wire; the wire"

@@ -167,13 +167,14 @@ def whole(low: int, high: int) -> Reader:
 
 
 def number(value: Any) -> Fraction:
-    if isinstance(value, bool) or not isinstance(value, int | Fraction) or abs(value) > 10**9:
+    found = Fraction(value) if type(value) in (int, Fraction) else None
+    if found is None or abs(found) > 10**9:
         raise ValueError("is a number")
-    return Fraction(value)
+    return found
 
 
 def positive(value: Any) -> Fraction:
-    found: Fraction = number(value)
+    found = number(value)
     if found < 0:
         raise ValueError("is not negative")
     return found

@@ -1,0 +1,189 @@
+"""Product files: strict, documented, and compiled into what a board takes."""
+
+import inspect
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import msgpack
+import product
+import product_keys as keys
+import pytest
+from meuse_board.flash_log import FlashLog
+
+RIGHT = """
+product = "demo"
+period = "1s"
+[buses.loops]
+kind = "i2c"
+[buses.wire]
+kind = "onewire"
+pin = 4
+[channels.pressure]
+driver = "ads1115"
+bus = "loops"
+input = 0
+at_4ma = 0
+at_20ma = 10
+unit = "bar"
+decimals = 2
+alarm_high = 7.25
+alarm_hysteresis = 0.5
+[channels.door]
+driver = "digital"
+pins = [5]
+unit = ""
+period = "100ms"
+report = "change"
+[channels.meter]
+driver = "pulse"
+pin = 6
+per_pulse = 0.01
+index = 12.34
+unit = "m3"
+decimals = 2
+[[links]]
+kind = "tcp"
+host = "example.net"
+"""
+
+
+def compiled(tmp_path: Path, text: str, host: str | None = None) -> dict[str, Any]:
+    path = tmp_path / "product.toml"
+    path.write_text(text)
+    version, _, payload = msgpack.unpackb(product.compile_product(path, host))
+    assert version == 1
+    return dict(msgpack.unpackb(payload))
+
+
+def refusal(tmp_path: Path, old: str, new: str) -> str:
+    assert old in RIGHT
+    with pytest.raises(product.ProductError) as e:
+        compiled(tmp_path, RIGHT.replace(old, new, 1))
+    return str(e.value)
+
+
+def test_channels_of_one_schedule_form_one_group(tmp_path: Path) -> None:
+    groups = compiled(tmp_path, RIGHT)["groups"]
+    assert [(g["name"], g["period_ms"], g["tick_ms"]) for g in groups] == [
+        ("every_1s", 1000, 1000),
+        ("change_100ms", 100, 100),
+    ]
+    assert [[c["name"] for c in g["channels"]] for g in groups] == [["pressure", "meter"], ["door"]]
+    assert groups[1]["on_change"] and groups[1]["quiet_ms"] == 3_600_000
+
+
+def test_numbers_are_scaled_exactly_to_what_the_board_counts_in(tmp_path: Path) -> None:
+    pressure, meter = compiled(tmp_path, RIGHT)["groups"][0]["channels"]
+    assert (pressure["exp"], pressure["high"], pressure["hysteresis"]) == (-2, 725, 50)
+    assert (meter["per_pulse"], meter["index"], meter["flags"]) == (1, 1234, product.COUNTER)
+
+
+def test_the_same_product_is_the_same_bytes(tmp_path: Path) -> None:
+    path = tmp_path / "a.toml"
+    path.write_text(RIGHT)
+    first = product.compile_product(path)
+    path.write_text(RIGHT.replace('product = "demo"\nperiod = "1s"', 'period = "1s"\nproduct = "demo"'))
+    assert product.compile_product(path) == first
+
+
+def test_a_host_given_at_the_command_line_stands_in_for_that_of_the_file(tmp_path: Path) -> None:
+    assert compiled(tmp_path, RIGHT, "10.0.0.2:99")["links"] == [
+        {"kind": "tcp", "host": "10.0.0.2", "port": 99}
+    ]
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "words"),
+    [
+        ("decimals = 2", "decmals = 2", "channels.pressure.decmals: no such key; is `decimals` meant?"),
+        ("period =", "perod =", "is missing"),
+        ('"ads1115"', '"ads1151"', "channels.pressure.driver: 'ads1151' is not one of"),
+        ('bus = "loops"', 'bus = "wire"', "channels.pressure.bus: 'wire' is not one of: loops"),
+        ("input = 0", "input = 4", "channels.pressure.input: is a whole number from 0 to 3, not 4"),
+        ("input = 0", "input = true", "not True"),
+        ("at_20ma = 10\n", "", "channels.pressure.at_20ma: is missing"),
+        ("at_20ma = 10", "at_20ma = 0", "must differ from at_4ma"),
+        ("alarm_high = 7.25", "alarm_high = 7.255", "has more decimals than the channel's 2"),
+        ('period = "1s"', 'period = "1 fortnight"', "is a duration like"),
+        ('"100ms"', '"1ms"', "10 ms to"),
+        ("pins = [5]", "pins = [5, 4]", "channels.door: pin 4 is already used by buses.wire"),
+        ("pins = [5]", "pins = []", "is a list of 1 to 16 pins"),
+        ("[channels.door]", '[channels."The Door"]', "a name is a-z, 0-9"),
+        ('kind = "tcp"', 'kind = "lora"', "links.0.kind: 'lora' is not one of: serial, tcp"),
+        ('host = "example.net"', "", "links.0.host: is missing"),
+        ("[[links]]", "[links]", "links: is written [[links]]"),
+        ('report = "change"', 'report = "sometimes"', "is one of always, change"),
+        ('product = "demo"', "", "product: is missing"),
+        ("per_pulse = 0.01", "per_pulse = 0.001", "more decimals"),
+        ("[buses.loops]", "[buses.loops", "product.toml: "),
+    ],
+)
+def test_what_is_wrong_is_refused_with_its_place_and_the_way_out(
+    tmp_path: Path, old: str, new: str, words: str
+) -> None:
+    said = refusal(tmp_path, old, new)
+    assert words in said
+    assert "product.toml" in said
+
+
+def test_two_users_of_one_converter_input_are_refused(tmp_path: Path) -> None:
+    second = RIGHT[RIGHT.index("[channels.pressure]") : RIGHT.index("[channels.door]")]
+    with pytest.raises(product.ProductError, match="input 0 of converter 72 is already used"):
+        compiled(tmp_path, RIGHT + second.replace("pressure", "level"))
+
+
+def test_a_sensor_without_address_must_be_alone_on_its_wire(tmp_path: Path) -> None:
+    sensor = '[channels.%s]\ndriver = "ds18b20"\nbus = "wire"\nunit = "Cel"\ndecimals = 1\n%s'
+    assert compiled(tmp_path, RIGHT + sensor % ("a", ""))
+    with pytest.raises(product.ProductError, match="must be alone"):
+        compiled(tmp_path, RIGHT + sensor % ("a", "") + sensor % ("b", 'rom = "28FF641D8C160358"\n'))
+
+
+def test_a_log_that_cannot_work_is_refused(tmp_path: Path) -> None:
+    for line, words in (
+        ("max_bytes = 16384", "three segments"),
+        ("max_bytes = 100000000", "at most 256"),
+        ("flush_bytes = 10000", "at most segment_bytes"),
+    ):
+        with pytest.raises(product.ProductError, match=words):
+            compiled(tmp_path, RIGHT + f"[log]\n{line}\n")
+    assert compiled(tmp_path, RIGHT)["log"] == {}
+    assert compiled(tmp_path, RIGHT + "[log]\nmax_bytes = 81920\n")["log"] == {"max_segments": 10}
+
+
+def test_what_is_left_out_is_what_the_log_takes_by_itself() -> None:
+    own = {n: p.default for n, p in inspect.signature(FlashLog).parameters.items()}
+    for name, key in keys.LOG.items():
+        if name != "max_bytes":
+            assert own[key.name or name] == key.default, name
+    assert own["max_segments"] == product.MAX_SEGMENTS
+    assert keys.LOG["max_bytes"].default == product.MAX_SEGMENTS * own["segment_bytes"]
+
+
+def test_the_products_of_this_repository_are_right(root: Path) -> None:
+    products = sorted((root / "firmware/products").glob("*.toml"))
+    assert len(products) >= 3
+    for path in products:
+        words = [sys.executable, str(root / "firmware/product.py"), str(path)]
+        assert subprocess.run(words, capture_output=True, text=True).stdout.startswith(str(path))
+
+
+def test_a_wrong_product_ends_the_command_with_status_1(root: Path, tmp_path: Path) -> None:
+    path = tmp_path / "wrong.toml"
+    path.write_text(RIGHT + "colour = 1\n")
+    words = [sys.executable, str(root / "firmware/product.py"), str(path)]
+    done = subprocess.run(words, capture_output=True, text=True)
+    assert done.returncode == 1 and "links.0.colour: no such key" in done.stderr
+
+
+def test_every_key_is_documented_and_every_documented_key_exists(root: Path) -> None:
+    text = (root / "docs/products.md").read_text()
+    named = set(re.findall(r"`(?:batch\.|log\.|health\.)?([a-z0-9_]+)`", text))
+    tables = [keys.PRODUCT, keys.BATCH, keys.LOG, keys.HEALTH, keys.OUTPUT, keys.CHANNEL]
+    tables += [*keys.BUSES.values(), *keys.LINKS.values(), *(d[0] for d in keys.DRIVERS.values())]
+    known = {name for table in tables for name in table} | {"driver", "bus"}
+    assert known - named == set(), "known, and not documented"
+    assert named - known <= {"ds18b20", "max31855", "ads1115", "pulse", "digital", "every_1s", "change_100ms"}
