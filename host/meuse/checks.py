@@ -9,17 +9,14 @@ import fcntl
 import os
 import shutil
 import socket
-import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
 
-from meuse import sim
-from meuse.clock import Clock
+from meuse import sim, storage_checks
 from meuse.config import SerialSettings, Settings, parse_address
 from meuse.errors import ConfigError, HostError
-from meuse.journal.database import FILE_NAME, open_reader
-from meuse.journal.migrations import STEPS
+from meuse.findings import Finding, fail, note, ok
+from meuse.journal.database import FILE_NAME
 from meuse.keys import FOLDER as KEYS_FOLDER
 from meuse.keys import SUFFIX, KeyStore
 from meuse.links.serial import matching
@@ -28,36 +25,6 @@ from meuse.run import LOCK_FILE
 # Below this a day of a busy host may not fit; below the second nothing sensible does.
 LOW_DISK_BYTES = 500 * 1024 * 1024
 NO_DISK_BYTES = 20 * 1024 * 1024
-
-# Troubles older than this are history, not a diagnosis.
-RECENT_MS = 86_400_000
-
-TROUBLE_KINDS = ("journal-failed", "lake-failed", "conflict", "reader-behind", "flood")
-
-
-class Finding(NamedTuple):
-    """One thing looked at: `mark` is ok, note or FAIL."""
-
-    mark: str
-    what: str
-    state: str
-    advice: str = ""
-
-    @property
-    def bad(self) -> bool:
-        return self.mark == "FAIL"
-
-
-def ok(what: str, state: str) -> Finding:
-    return Finding("ok", what, state)
-
-
-def note(what: str, state: str, advice: str = "") -> Finding:
-    return Finding("note", what, state, advice)
-
-
-def fail(what: str, state: str, advice: str) -> Finding:
-    return Finding("FAIL", what, state, advice)
 
 
 def check_host(settings: Settings) -> list[Finding]:
@@ -77,20 +44,12 @@ def check_host(settings: Settings) -> list[Finding]:
 def check_all(settings: Settings) -> list[Finding]:
     """Everything a person would ask when something seems wrong."""
     data = Path(settings.host.data)
-    found = [*check_host(settings), *_keys(data), _interpreter()]
+    found = [*check_host(settings), *_keys(data), interpreter(needed=False)]
     if (data / FILE_NAME).exists():
-        found.extend(_journal(data / FILE_NAME))
+        found.extend(storage_checks.check(data))
     else:
         found.append(note("journal", "none yet", "start the host: meuse run"))
     return found
-
-
-def lines(findings: list[Finding]) -> Iterator[str]:
-    """The findings as people read them."""
-    for finding in findings:
-        yield f"{finding.mark:<5} {finding.what}: {finding.state}"
-        if finding.advice:
-            yield f"      next: {finding.advice}"
 
 
 def host_runs(data: Path) -> bool:
@@ -183,61 +142,11 @@ def _keys(data: Path) -> Iterator[Finding]:
     yield ok("keys", f"{len(devices)} devices have one")
 
 
-def _interpreter() -> Finding:
+def interpreter(needed: bool) -> Finding:
+    """MicroPython, which only virtual boards need."""
     try:
         return ok("MicroPython", sim.interpreter())
     except HostError as error:
+        if needed:
+            return fail("MicroPython", error.message, error.advice)
         return note("MicroPython", error.message, error.advice + " (only for virtual boards)")
-
-
-def _journal(path: Path) -> Iterator[Finding]:
-    db = open_reader(path)
-    try:
-        (version,) = db.execute("PRAGMA user_version").fetchone()
-        if version > len(STEPS):
-            yield fail("journal", f"version {version}, newer than this program", "update Meuse")
-            return
-        (sound,) = db.execute("PRAGMA quick_check(1)").fetchone()
-        if sound != "ok":
-            yield fail("journal", sound, f"keep a copy of {path}, then start with another --data")
-            return
-        newest = _newest(db)
-        yield ok("journal", f"sound, {newest} records so far")
-        yield from _readers(db, newest)
-        yield from _troubles(db)
-    except sqlite3.Error as error:
-        yield fail("journal", str(error), "check the disk; keep a copy before anything else")
-    finally:
-        db.close()
-
-
-def _newest(db: sqlite3.Connection) -> int:
-    row = db.execute("SELECT seq FROM sqlite_sequence WHERE name = 'records'").fetchone()
-    return int(row[0]) if row else 0
-
-
-def _readers(db: sqlite3.Connection, newest: int) -> Iterator[Finding]:
-    now_ms = Clock().utc_ms()
-    for reader, position in db.execute("SELECT reader, position FROM cursors ORDER BY reader"):
-        row = db.execute("SELECT received_ms FROM records WHERE id > ? ORDER BY id LIMIT 1", (position,)).fetchone()
-        lag_ms = now_ms - row[0] if row else 0
-        state = f"{newest - position} records behind"
-        if lag_ms > RECENT_MS:
-            days = lag_ms // RECENT_MS
-            advice = "start the host, and look at its log"
-            yield fail(f"reader {reader}", f"{state}, {days} days", advice)
-        else:
-            yield ok(f"reader {reader}", state)
-    (parked,) = db.execute("SELECT count(*) FROM parked").fetchone()
-    if parked:
-        yield note("parked", f"{parked} records wait for a schema or a clock")
-
-
-def _troubles(db: sqlite3.Connection) -> Iterator[Finding]:
-    marks = ", ".join("?" * len(TROUBLE_KINDS))
-    rows = db.execute(
-        f"SELECT kind, count(*), max(at_ms), detail FROM events WHERE at_ms > ? AND kind IN ({marks}) GROUP BY kind",
-        (Clock().utc_ms() - RECENT_MS, *TROUBLE_KINDS),
-    )
-    for kind, count, _, detail in rows:
-        yield note(kind, f"{count} times in the last day, last: {detail}")

@@ -17,20 +17,27 @@ from typing import Any
 
 from rich.console import Console
 
-from meuse import checks, sim
+from meuse import checks, findings, sim
 from meuse.config import SerialSettings, Settings
 from meuse.errors import HostError
 from meuse.latest import Latest
 from meuse.live import View
 from meuse.run import Host
 
+# Without a terminal: often enough for somebody who tries it, seldom enough for a service's log.
+LINES_EVERY_S = 5.0
+LOG_LINES_EVERY_S = 60.0
 
-def check(found: Settings) -> int:
+# Where boards on TCP knock when this host listens nowhere.
+NO_HOST = "127.0.0.1:7878"
+
+
+def check(found: Settings, with_sim: bool) -> int:
     """Look at everything `run` needs, start nothing; 0 when all is well."""
-    findings = checks.check_host(found)
-    for line in checks.lines(findings):
-        print(line)
-    return 1 if any(finding.bad for finding in findings) else 0
+    seen = checks.check_host(found)
+    if with_sim:
+        seen.append(checks.interpreter(needed=True))
+    return findings.report(seen)
 
 
 def run(found: Settings, with_sim: bool, seconds: float | None) -> int:
@@ -76,12 +83,13 @@ async def _run(found: Settings, with_sim: bool, seconds: float | None) -> int:
     stop = _stop_signals()
     host = Host(found)
     await host.start()
-    boards = sim.VirtualBoards(wanted, data, host.tcp[0].address if host.tcp else "")
+    boards = sim.VirtualBoards(wanted, data, host.tcp[0].address if host.tcp else NO_HOST)
     failure: HostError | None = None
     stuck: list[sim.Board] = []
     try:
         await boards.start()
-        view = View(host.bridge, Latest(host.journal), console)
+        every_s = LINES_EVERY_S if wanted else LOG_LINES_EVERY_S
+        view = View(host.bridge, Latest(host.journal), console, every_s)
         waits: list[Coroutine[Any, Any, Any]] = [stop.wait(), host.failed(), view.run()]
         if wanted:
             waits.append(boards.ended())
@@ -128,7 +136,7 @@ def _stop_signals() -> asyncio.Event:
 
 
 def _say(console: Console, text: str) -> None:
-    console.print(text, highlight=False, soft_wrap=True)
+    console.print(text, highlight=False, soft_wrap=True, markup=False)
 
 
 def _farewell(console: Console, host: Host) -> None:

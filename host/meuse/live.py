@@ -9,6 +9,7 @@ from typing import NamedTuple
 from rich.console import Console
 from rich.live import Live
 from rich.table import Table
+from rich.text import Text
 
 from meuse.bridge import Bridge
 from meuse.errors import JournalError
@@ -16,8 +17,8 @@ from meuse.latest import Latest
 
 REFRESH_S = 1.0
 
-# Without a terminal the lines go to a log: seldom enough to read, often enough to see life.
-LINES_EVERY_S = 5.0
+# A screen full; all of them are in `meuse devices`.
+SHOWN_DEVICES = 30
 
 # Boards send batches: over less than a minute a rate jumps between nothing and much.
 RATE_OVER_S = 60.0
@@ -40,8 +41,9 @@ class Line(NamedTuple):
 class View:
     """Run `run()` as a task; cancel it to stop."""
 
-    def __init__(self, bridge: Bridge, latest: Latest, console: Console) -> None:
+    def __init__(self, bridge: Bridge, latest: Latest, console: Console, lines_every_s: float = 5.0) -> None:
         self._bridge = bridge
+        self._lines_every_s = lines_every_s
         self._latest = latest
         self._console = console
         self._began = time.monotonic()
@@ -58,10 +60,10 @@ class View:
         shown_at = time.monotonic()
         while True:
             await self._look()
-            if time.monotonic() - shown_at >= LINES_EVERY_S:
+            if time.monotonic() - shown_at >= self._lines_every_s:
                 shown_at = time.monotonic()
                 for line in self.lines():
-                    self._console.print("  ".join(line), soft_wrap=True, highlight=False)
+                    self._console.print("  ".join(line), soft_wrap=True, highlight=False, markup=False)
             await asyncio.sleep(REFRESH_S)
 
     async def _look(self) -> None:
@@ -85,8 +87,9 @@ class View:
         return (rows - before) / max(now - then, REFRESH_S)
 
     def lines(self) -> Iterator[Line]:
-        """Every device heard since the start, by id."""
-        for device, known in sorted(self._bridge.presences.devices.items()):
+        """The devices heard since the start, those that are here first; no more than a screen."""
+        heard = sorted(self._bridge.presences.devices.items(), key=lambda item: (not item[1].online, item[0]))
+        for device, known in heard[:SHOWN_DEVICES]:
             values = list(self._latest.values.get(device, {}).values())
             shown = ", ".join(f"{v.channel} {v.text} {v.unit}".strip() for v in values[:SHOWN_CHANNELS])
             more = len(values) - SHOWN_CHANNELS
@@ -103,10 +106,11 @@ class View:
         """The same for a terminal."""
         commits = self._bridge.commits
         trouble = commits.failing
-        title = f"{commits.committed} records durable"
-        table = Table(title=f"[red]journal: {trouble.message}[/]" if trouble else title, expand=False)
+        count = len(self._bridge.presences.devices)
+        title = Text(f"{commits.committed} records durable, {count} devices heard")
+        table = Table(title=Text(f"journal: {trouble.message}", style="red") if trouble else title)
         for name in ("device", "link", "last values", "rate", "backlog", "latency"):
             table.add_column(name, overflow="fold" if name == "last values" else "ellipsis")
         for line in self.lines():
-            table.add_row(*line)
+            table.add_row(*map(Text, line))  # as it is: a board may send brackets
         return table

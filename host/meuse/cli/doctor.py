@@ -15,10 +15,7 @@ def doctor(
     data: Annotated[Path | None, typer.Option(help="Folder of the host's data.")] = None,
 ) -> None:
     """Check settings, disk, ports, keys, journal and readers; status 1 when something must be put right."""
-    from meuse import checks
+    from meuse import checks, findings
     from meuse.config import load_with
 
-    findings = checks.check_all(load_with(config, data))
-    for line in checks.lines(findings):
-        print(line)
-    raise typer.Exit(1 if any(finding.bad for finding in findings) else 0)
+    raise typer.Exit(findings.report(checks.check_all(load_with(config, data))))

@@ -25,5 +25,5 @@ def run(
 
     settings = load_with(config, data, tcp, serial)
     if check:
-        raise typer.Exit(foreground.check(settings))
+        raise typer.Exit(foreground.check(settings, sim))
     raise typer.Exit(foreground.run(settings, sim, seconds))

@@ -1,0 +1,104 @@
+"""What can be wrong with what is stored: journal, readers, lake, and what the host counted. Reads only."""
+
+import sqlite3
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+from meuse.clock import Clock
+from meuse.findings import Finding, fail, note, ok
+from meuse.journal.database import FILE_NAME, open_reader
+from meuse.journal.migrations import STEPS
+from meuse.lake import files
+
+# Troubles older than this are history, not a diagnosis.
+RECENT_MS: Final = 86_400_000
+
+TROUBLE_KINDS: Final = ("journal-failed", "lake-failed", "conflict", "reader-behind", "flood")
+
+COUNTERS: Final = {
+    "times_full": "the disk was slower than the boards; they waited",
+    "events_dropped": "events that could not be kept",
+    "console_dropped": "lines of console text that could not be kept",
+    "link.damaged": "frames damaged on the way",
+    "link.bad_mac": "packets whose key does not fit",
+    "link.unknown_device": "HELLOs of devices without a key under data/keys",
+    "link.untrusted": "packets without a key on links that need one",
+    "link.strangers": "connections that never said who they are",
+}
+
+
+def check(data: Path) -> Iterator[Finding]:
+    """Everything about the journal and the lake under `data`."""
+    path = data / FILE_NAME
+    db = open_reader(path)
+    try:
+        (version,) = db.execute("PRAGMA user_version").fetchone()
+        if version > len(STEPS):
+            yield fail("journal", f"version {version}, newer than this program", "update Meuse")
+            return
+        (sound,) = db.execute("PRAGMA quick_check(1)").fetchone()
+        if sound != "ok":
+            yield fail("journal", sound, f"keep a copy of {path}, then start with another --data")
+            return
+        newest = _newest(db)
+        yield ok("journal", f"sound, {newest} records so far")
+        yield from _readers(db, newest)
+        yield from _lake(db, data / files.FOLDER)
+        yield from _counters(db)
+        yield from _troubles(db)
+    except sqlite3.Error as error:
+        yield fail("journal", str(error), "check the disk; keep a copy before anything else")
+    finally:
+        db.close()
+
+
+def _newest(db: sqlite3.Connection) -> int:
+    row = db.execute("SELECT seq FROM sqlite_sequence WHERE name = 'records'").fetchone()
+    return int(row[0]) if row else 0
+
+
+def _readers(db: sqlite3.Connection, newest: int) -> Iterator[Finding]:
+    now_ms = Clock().utc_ms()
+    for reader, position in db.execute("SELECT reader, position FROM cursors ORDER BY reader"):
+        row = db.execute("SELECT received_ms FROM records WHERE id > ? ORDER BY id LIMIT 1", (position,)).fetchone()
+        lag_ms = now_ms - row[0] if row else 0
+        state = f"{newest - position} records behind"
+        if lag_ms > RECENT_MS:
+            days = lag_ms // RECENT_MS
+            advice = "start the host, and look at its log"
+            yield fail(f"reader {reader}", f"{state}, {days} days", advice)
+        else:
+            yield ok(f"reader {reader}", state)
+    (parked,) = db.execute("SELECT count(*) FROM parked").fetchone()
+    if parked:
+        yield note("parked", f"{parked} records wait for a schema or a clock")
+
+
+def _troubles(db: sqlite3.Connection) -> Iterator[Finding]:
+    marks = ", ".join("?" * len(TROUBLE_KINDS))
+    rows = db.execute(
+        f"SELECT kind, count(*), max(at_ms), detail FROM events WHERE at_ms > ? AND kind IN ({marks}) GROUP BY kind",
+        (Clock().utc_ms() - RECENT_MS, *TROUBLE_KINDS),
+    )
+    for kind, count, _, detail in rows:
+        yield note(kind, f"{count} times in the last day, last: {detail}")
+
+
+def _lake(db: sqlite3.Connection, folder: Path) -> Iterator[Finding]:
+    known = files.done(db)
+    missing = [file.name for file in known if not (folder / file.name).exists()]
+    if missing:
+        advice = f"put it back into {folder}; its readings are nowhere else once purged"
+        yield fail("lake", f"{len(missing)} files are missing, first {missing[0]}", advice)
+    else:
+        yield ok("lake", f"{len(known)} files, {sum(file.rows for file in known):,} rows")
+
+
+def _counters(db: sqlite3.Connection) -> Iterator[Finding]:
+    told = dict(db.execute("SELECT key, value FROM host_status"))
+    if told.get("failing"):
+        yield fail("host", f"the journal fails: {told['failing']}", "see `data` and `disk` above")
+    for name, meaning in COUNTERS.items():
+        if told.get(name):
+            yield note(name, f"{told[name]} since the host was started: {meaning}")
