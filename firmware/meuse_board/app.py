@@ -36,6 +36,8 @@ from .schemas import name_groups, schema_of
 DRAIN_MS = 10_000  # how long a stop waits for the host to store what is left
 COLLECT_MS = 10_000  # a collection at a quiet moment, so that none is needed in the middle of a batch
 NAP_MS = 100  # the longest sleep: watchdog, console and a stop want attention
+QUIET_MS = 30  # writing flash stops the interrupts of an RP2, and bytes that arrive then are lost: so not while
+LATEST_MS = 1000  # the host is talking, but at the latest after a second
 RUNNING, STOPPING, DRAINING, DONE = range(4)
 KEPT = ("name", "unit", "exp", "flags", "deadband", "driver")  # of a channel, once its driver has read the rest
 CRASH = 1  # BLOB kind: the traceback that ended the boot before
@@ -73,7 +75,7 @@ class App:
         self._state = RUNNING
         self._until_ms = 0
         self._reboot = False
-        self._collect_ms = 0
+        self._collect_ms = self._tick_ms = 0
         self.endpoint = BoardEndpoint(device, self.log.stream, psk, self.log)
         for one in settings.get("links") or [{"kind": "uart"}]:
             self._link(one, time.gmtime, random_u32)
@@ -169,8 +171,10 @@ class App:
         wake_ms = min(now + NAP_MS, self.sampler.step(now), self._batcher.step(now))
         for runner in self.runners:
             wake_ms = min(wake_ms, runner.step(now))
-        self.log.tick(now)
-        self.kept.step(now)
+        if now - (self.runners[0].heard_ms or 0) > QUIET_MS or now >= self._tick_ms:
+            self._tick_ms = now + LATEST_MS
+            self.log.tick(now)
+            self.kept.step(now)
         if now >= self._collect_ms:
             self._collect_ms = now + COLLECT_MS
             self.heap.collect()
@@ -219,6 +223,8 @@ class App:
             for group in self.sampler.groups:
                 self._batcher.close(group)
             self.log.flush()
+            for runner in self.runners:
+                runner.link.hurry(now)
             self._state = DRAINING
             self._until_ms = now if self._reboot else now + DRAIN_MS
         if self._state == DRAINING and (now >= self._until_ms or not self.log.backlog()):

@@ -67,6 +67,12 @@ class Hardware:
             self._station.connect(settings["ssid"], settings.get("password"))
         return self._station.isconnected()
 
+    def name_server(self):
+        """(address, port) of the name server the network named; None where the system resolves by itself (Unix)."""
+        if not self._station:
+            return None
+        return self._station.ifconfig()[3], 53
+
     def feed(self, timeout_ms: int) -> None:
         """Starts the watchdog at the first call, feeds it at each; RP2's bites after 8.3 s at most."""
         if self._watchdog:

@@ -1,11 +1,14 @@
 """The application on real MicroPython over TCP: it finds its host, loses it, finds it again, and loses no reading."""
 
+import contextlib
 import copy
+import socket
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from meuse_protocol.messages import DATA
 
 from .peer import DEFAULT, TcpBoard
 
@@ -89,3 +92,32 @@ def test_the_cable_of_a_board_on_the_network_is_a_console(board: TcpBoard) -> No
     board.socket = network
     before = len(board.memory.values(0))
     board.until(lambda: len(board.memory.values(0)) >= before + 10)
+
+
+def test_a_name_server_is_asked_without_waiting_for_it(board: TcpBoard) -> None:
+    """First it is silent, then it answers; readings are taken all the time."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as server:
+        server.bind(("127.0.0.1", 0))
+        server.setblocking(False)
+        (board.folder / "name_server").write_text(str(server.getsockname()[1]))
+        board.listen()
+        board.start()
+        asked: list[tuple[bytes, tuple[str, int]]] = []
+
+        def hear() -> bool:
+            with contextlib.suppress(BlockingIOError):
+                asked.append(server.recvfrom(512))
+            return len(asked) > 1
+
+        board.until(hear)
+        question, address = asked[-1]
+        assert question[12:] == b"\x09localhost\0\0\1\0\1"
+        record = b"\xc0\x0c\0\1\0\1\0\0\0\x3c\0\4\x7f\0\0\1"
+        server.sendto(b"\xff\xff" + b"\x81\x80\0\1\0\1\0\0\0\0" + question[12:] + record, address)  # not this question
+        server.sendto(question[:2] + b"\x81\x80\0\1\0\1\0\0\0\0" + question[12:] + record, address)
+        board.until(lambda: board.memory.values(0))
+        board.until(lambda: len(board.memory.values(0)) >= 30)
+    times = [f[5] for f in board.memory.fields(DATA)]
+    assert times[0] > -30, "readings began with the boot, not with the answer"
+    complete_so_far = next(iter(board.memory.streams.values()))
+    assert not board.memory.gaps and complete_so_far.cum > 3

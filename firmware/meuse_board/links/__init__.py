@@ -5,6 +5,7 @@
     open(now_ms)        begin to connect; never raises, never waits for the peer
     close(now_ms)       give everything back; the board stops
     doubt(now_ms)       the peer has been silent for long though records are in flight: a connection is begun anew
+    hurry(now_ms)       the board is about to stop: packets go first from now on
     up                  True while packets can flow
     mtu                 longest E2E packet, in bytes, that one send() takes
     cost                0 (a cable) .. 100 (paid by the byte); of several that are up the cheapest is used

@@ -1,8 +1,7 @@
 """TCP to a host: connects, reconnects with back-off, cuts the stream into frames.
 
 Owns one socket; refuses to know what a packet means, and when a silent host is dead: the runner says so with doubt(),
-since only acknowledgements prove that a host stores. Name resolution blocks in MicroPython, so an address is looked up
-once, and again only after failed attempts.
+since only acknowledgements prove that a host stores. An address is looked up once, and again after failed attempts.
 """
 
 import errno
@@ -31,7 +30,9 @@ class Link:
         self._settings = settings
         self._hardware = hardware
         self._backoff = Backoff(FIRST_MS, LONGEST_MS, random_u32)
+        self._random_u32 = random_u32
         self._address = None
+        self._lookup = None
         self._deframer = None
         self._out = b""
         self._since_ms = 0
@@ -52,10 +53,13 @@ class Link:
             self._backoff.failures = 0
         if self.pollable:
             self.pollable.close()
-        self.pollable = self._deframer = None
+        self.pollable = self._deframer = self._lookup = None
         self.up = False
         self._out = b""
         self.due_ms = now + self._backoff.next_ms()
+
+    def hurry(self, now: int) -> None:
+        pass
 
     def room(self, now: int) -> bool:
         return not self._out
@@ -84,8 +88,9 @@ class Link:
         if not self._hardware.network(self._settings):
             return  # the radio retries by itself
         if self._address is None or self._backoff.failures % 4 == 3:
-            s = self._settings
-            self._address = socket.getaddrinfo(s["host"], s["port"], 0, socket.SOCK_STREAM)[0][-1]
+            self.due_ms = now + 20
+            if not self._look_up(now):
+                return
         self.pollable = socket.socket()
         self.pollable.setblocking(False)
         self._since_ms = now
@@ -95,6 +100,21 @@ class Link:
         except OSError as problem:
             if problem.errno not in UNDER_WAY:
                 raise
+
+    def _look_up(self, now: int) -> bool:
+        """Whether the address is known; asks the name server where one is known, without waiting for it."""
+        host, server = self._settings["host"], self._hardware.name_server()
+        if server and not host.replace(".", "").isdigit():
+            if not self._lookup:
+                from .dns import Lookup
+
+                self._lookup = Lookup(host, server, self._random_u32(), now)
+            host = self._lookup.step(now)
+            if not host:
+                return False
+        self._lookup = None
+        self._address = socket.getaddrinfo(host, self._settings["port"], 0, socket.SOCK_STREAM)[0][-1]
+        return True
 
     def _confirm(self, now: int) -> None:
         poller = select.poll()

@@ -57,6 +57,9 @@ class Link:
         self._idle_ms = TYPING_MS if on else OFF_MS
         self._quiet_until = now if on else now + OFF_MS
 
+    def hurry(self, now: int) -> None:
+        self._quiet_until = now  # whoever is typing waits
+
     def room(self, now: int) -> bool:
         return not self._out and not self._answer and now >= self._quiet_until
 
