@@ -19,18 +19,18 @@ class Cable:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.master = self._slave = -1
+        self.master = self.slave = -1
 
     def plug(self) -> int:
-        self.master, self._slave = pty.openpty()  # the slave stays open, or the master reads errors
+        self.master, self.slave = pty.openpty()  # the slave stays open, or the master reads errors
         tty.setraw(self.master)
-        self.path.symlink_to(os.ttyname(self._slave))
+        self.path.symlink_to(os.ttyname(self.slave))
         return self.master
 
     def unplug(self) -> None:
         self.path.unlink()
         os.close(self.master)
-        os.close(self._slave)
+        os.close(self.slave)
 
 
 def test_a_cable_is_pulled_and_plugged_in_again(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -110,6 +110,9 @@ def test_two_boards_on_two_ports(tmp_path: Path) -> None:
 def test_a_port_is_opened_raw_alone_and_without_hanging_up(tmp_path: Path) -> None:
     cable = Cable(tmp_path / "tty")
     cable.plug()
+    attributes = termios.tcgetattr(cable.slave)
+    attributes[2] |= termios.HUPCL
+    termios.tcsetattr(cable.slave, termios.TCSANOW, attributes)
     port = open_port(str(cable.path), 115_200)
     attributes = termios.tcgetattr(port.fileno())
     assert not attributes[2] & termios.HUPCL
