@@ -238,7 +238,7 @@ class BoardEndpoint:
                 flight.forget(seq)
                 self._count("too_long")
                 continue
-            if not len(flight):
+            if not len(flight) and not flight.lost:
                 self._waiting_ms = now_ms
             flight.sent(seq, now_ms, self.state == states.READY)
             return e2e

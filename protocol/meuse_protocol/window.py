@@ -12,6 +12,7 @@ RTO_MIN_MS = 200
 ACK_DELAY_MS = 250  # how long a host may hold an ACK back: part of an honest round trip
 BACKOFF_MAX = 2  # doublings: 4 times; at 40 % loss 16 times costs two thirds of the goodput
 RTO_RESENDS = 2  # records sent again per timeout: a probe, not a flood
+DOUBTS_MAX = 3
 PAIRS_MAX = 16  # (gap, run) pairs in one ACK
 
 
@@ -30,9 +31,11 @@ class Window:
         self._proved = 0  # the newest one known to have arrived
         self._since_ms = 0  # last progress or timeout: the timer runs from here at the earliest
         self._backoff = 0
-        self._srtt_8 = 0  # smoothed round trip, 1/8 ms
+        self._doubted = 0  # transmissions up to this one saw a timeout
+        self._doubts = 0  # ACKs in a row that could not be timed for that reason
+        self._srtt_8 = -1  # smoothed round trip, 1/8 ms; -1: none measured yet
         self._rttvar_4 = 0  # its deviation, 1/4 ms
-        self._rtt_min_ms = -1
+        self._rtt_min_ms = -1  # of a record until it is stored
         self.lost: list[int] = []  # to be sent again, ascending
 
     def __len__(self) -> int:
@@ -48,7 +51,7 @@ class Window:
     @property
     def rto_ms(self) -> int:
         """Retransmission timeout without backoff."""
-        if self._rtt_min_ms < 0:
+        if self._srtt_8 < 0:
             return RTO_FIRST_MS + ACK_DELAY_MS
         return max(RTO_MIN_MS, (self._srtt_8 >> 3) + self._rttvar_4) + ACK_DELAY_MS
 
@@ -71,38 +74,53 @@ class Window:
         limit: the highest seq this ACK speaks of (it names 16 ranges at most, the lowest).
         """
         kept = []
-        newest = -1
+        timed = doubted = -1
         for item in self._flight:
             seq, order, sent_ms, clean = item
             if not stored.contains(seq):
                 kept.append(item)
                 continue
-            if clean:
-                newest = sent_ms
+            if clean and order > self._doubted:
+                timed = sent_ms
+            elif clean:
+                doubted = sent_ms
             # The ACK of a record sent twice may be for the first copy: it proves the second only
             # when an answer had the time to come back.
             if clean or 0 <= self._rtt_min_ms * 9 <= (now_ms - sent_ms) * 10:
                 self._proved = max(self._proved, order)
         news = len(self._flight) - len(kept)
-        if newest >= 0:
-            self.sample(now_ms - newest)
         if news:
             self._since_ms = now_ms
-            self._backoff = 0
+        self._measure(timed, doubted, now_ms)
         edge = self._proved - self._reorder
         lost = [item[0] for item in kept if item[1] <= edge and item[0] <= limit]
         self._flight = [item for item in kept if item[0] not in lost]
         self.lost = sorted([seq for seq in self.lost if not stored.contains(seq)] + lost)
         return news
 
+    def _measure(self, timed: int, doubted: int, now_ms: int) -> None:
+        """Learns from what an ACK was news of: when the newest was sent, with and without doubt.
+
+        After a timeout the answer may be to what was sent again, because an ACK was lost, and the
+        time since the first copy would be too long. Only when that goes on is the line slow.
+        """
+        if timed < 0 and doubted >= 0:
+            self._doubts += 1
+            if self._doubts >= DOUBTS_MAX:
+                timed = doubted
+        if timed >= 0:
+            self._doubts = self._backoff = 0
+            rtt_ms = now_ms - timed
+            if self._rtt_min_ms < 0 or rtt_ms < self._rtt_min_ms:
+                self._rtt_min_ms = rtt_ms
+            self.sample(rtt_ms)
+
     def sample(self, rtt_ms: int) -> None:
         """One round trip that was measured without doubt (RFC 6298, in integers)."""
-        if self._rtt_min_ms < 0:
-            self._rtt_min_ms = rtt_ms
+        if self._srtt_8 < 0:
             self._srtt_8 = rtt_ms << 3
             self._rttvar_4 = rtt_ms << 1
             return
-        self._rtt_min_ms = min(self._rtt_min_ms, rtt_ms)
         error = rtt_ms - (self._srtt_8 >> 3)
         self._srtt_8 += error
         self._rttvar_4 += abs(error) - (self._rttvar_4 >> 2)
@@ -118,6 +136,7 @@ class Window:
         self.lost = sorted(self.lost + [item[0] for item in self._flight[:RTO_RESENDS]])
         self._flight = self._flight[RTO_RESENDS:]
         self._since_ms = now_ms
+        self._doubted = self._order
         self._backoff = min(self._backoff + 1, BACKOFF_MAX)
 
     def forget(self, seq: int) -> None:

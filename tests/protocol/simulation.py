@@ -9,12 +9,11 @@ import random
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from memory_host import MemoryHost, MemoryJournal
+from memory_log import PSK, STREAM, MemoryLog
 from meuse_protocol.board_endpoint import Acked, BoardEndpoint
 from meuse_protocol.framing import FRAME, Deframer, frame
 from meuse_protocol.messages import BLOB, is_record
-
-from memory_host import MemoryHost, MemoryJournal
-from memory_log import PSK, STREAM, MemoryLog
 
 UTC_MS = 1_800_000_000_000
 FRAME_OVERHEAD_BYTES = 6  # COBS code, CRC-32, delimiter
@@ -220,7 +219,8 @@ def transfer(seed: int, line: Line, records: int, **options: int) -> Result:
     sim = Simulation(seed, line, **options)
     sim.add(records)
     useful = records * 200
-    assert sim.run(records * 30_000 + 3_600_000, sim.drained), f"seed {seed}: not drained"
+    done = sim.run(records * 30_000 + 3_600_000, sim.drained)
+    assert done, f"seed {seed}, {line}: not drained"
     for seq, made in sim.log.created.items():
         assert sim.journal.records[STREAM, seq] == made, f"seed {seed}: seq {seq}"
     return Result(

@@ -77,15 +77,21 @@ class World:
         self.up = up
         self.down = down
 
-    def copy(self) -> "World":
-        b, h = self.board, self.host
+    def other_board(self) -> "World":
+        """This world with a board that may be changed."""
+        b = self.board
         flight = twin(b._flight, _flight=list(b._flight._flight), lost=list(b._flight.lost))
         log = twin(b._log, _kept=dict(b._log._kept), settled=set(b._log.settled))
         stored = twin_ranges(b._stored)
         live = list(b._outbox._live)
         outbox = twin(b._outbox, _log=log, stored=stored, flight=flight, _live=live)
         board = twin(b, _log=log, _flight=flight, _stored=stored, _outbox=outbox, _events=[])
-        s, replies = h._directory.state, h._replies
+        return World(self.scope, board, self.host, self.up, self.down)
+
+    def other_host(self) -> "World":
+        """This world with a host that may be changed."""
+        h, replies = self.host, self.host._replies
+        s = h._directory.state
         received, covered = twin_ranges(s.received), twin_ranges(s.covered)
         state = twin(s, received=received, covered=covered, pending=dict(s.pending))
         due = replies.dues[STREAM]
@@ -93,7 +99,7 @@ class World:
         owing = {STREAM: due} if replies._owing else {}
         replies = twin(replies, dues={STREAM: due}, bound=due, _owing=owing)
         host = twin(h, _directory=OneStream(state), _replies=replies, _events=[])
-        return World(self.scope, board, host, self.up, self.down)
+        return World(self.scope, self.board, host, self.up, self.down)
 
     def key(self) -> Any:
         """Everything that can make a difference later."""
@@ -126,7 +132,7 @@ class World:
     # -- what can happen; each gives the world after it, or nothing where it cannot
 
     def board_sends(self) -> Iterator["World"]:
-        world = self.copy()
+        world = self.other_board()
         board = world.board
         for name in ("_hello_ms", "_ping_ms"):  # both may be due
             if getattr(board, name) is not None:
@@ -139,7 +145,7 @@ class World:
 
     def host_sends(self) -> Iterator["World"]:
         if self.host._replies._owing:
-            world = self.copy()
+            world = self.other_host()
             due = world.host._replies.dues[STREAM]
             due.ack_ms = None if due.ack_ms is None else 0
             e2e = world.host.next_pdu(0)
@@ -150,7 +156,7 @@ class World:
 
     def commits(self) -> Iterator["World"]:
         if self.host._directory.state.pending:
-            world = self.copy()
+            world = self.other_host()
             state = world.host._directory.state
             for seq, made in state.pending.items():
                 assert made == world.board._log.created[seq]
@@ -159,7 +165,7 @@ class World:
             yield world
 
     def arrives_up(self, i: int, stays: bool = False) -> "World":
-        world = self.copy()
+        world = self.other_host()
         e2e = world.up[i]
         world.up = world.up if stays else world.up[:i] + world.up[i + 1 :]
         world.host._replies.dues[STREAM].pings._start_ms = None
@@ -171,7 +177,7 @@ class World:
         return world
 
     def arrives_down(self, i: int, stays: bool = False, proves: bool = True) -> "World":
-        world = self.copy()
+        world = self.other_board()
         e2e = world.down[i]
         world.down = world.down if stays else world.down[:i] + world.down[i + 1 :]
         flight = world.board._flight
@@ -192,14 +198,14 @@ class World:
 
     def timeout(self) -> Iterator["World"]:
         if self.board._flowing() and len(self.board._flight):
-            world = self.copy()
+            world = self.other_board()
             world.board._flight.expire(0)
             world.board._flight._backoff = 0
             yield world
 
     def silence(self) -> Iterator["World"]:
         if self.scope.quiet and self.board._flowing() and len(self.board._flight):
-            world = self.copy()
+            world = self.other_board()
             world.board._step(states.SILENCE, 0)
             yield world
 

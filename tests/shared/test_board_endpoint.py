@@ -176,6 +176,17 @@ def test_a_timeout_sends_two_again_and_silence_makes_it_ask_rarely():
     assert seqs(packets) == [5, 1, 2, 3, 4]
 
 
+def test_one_record_without_an_answer_is_silence_too():
+    endpoint, log = ready(0)
+    endpoint.record_added(log.append(BLOB, 1, None, b"x"))
+    now = 50000
+    while endpoint.state == states.READY:
+        packets_of(endpoint, now)
+        now = endpoint.deadline()
+        assert now <= 60000
+    assert endpoint.state == states.QUIET
+
+
 def test_window_zero_stops_records_and_is_probed():
     endpoint, log = ready(50)
     endpoint.receive(down(ACK, 9, 0), 100)

@@ -95,8 +95,27 @@ def test_the_timer_sends_two_and_waits_longer_up_to_four_times():
     assert window.deadline() == 3750 + 5000
     window.expire(8750)
     assert window.deadline() == 8750 + 5000
+    window.sent(11, 8800, True)
     window.acked(stored(9), 9000, SEQ_MAX)
-    assert window.deadline() == 9000 + window.rto_ms
+    assert window.deadline() == 9000 + 5000  # it saw a timeout: nothing is known of the line yet
+    window.acked(stored(9, 11), 9200, SEQ_MAX)
+    window.sent(12, 9200, True)
+    assert window.deadline() == 9200 + window.rto_ms
+
+
+def test_after_a_timeout_an_answer_is_not_timed_unless_it_goes_on():
+    window = Window()
+    window.sent(1, 0, True)
+    window.acked(stored(1), 100, SEQ_MAX)
+    assert window.rto_ms == 100 + 4 * 50 + 250
+    now = 1000
+    for n in range(2, 5):
+        sending(window, (3 * n, 3 * n + 1, 3 * n + 2), now)
+        window.expire(now + 550)
+        window.acked(stored(*range(1, 3 * n + 3)), now + 3000, SEQ_MAX)
+        now += 4000
+        assert (window.rto_ms == 550) == (n < 4)  # the third time it is the line that is slow
+    assert window.rto_ms > 2000
 
 
 def test_what_is_lost_is_forgotten_when_it_is_stored_after_all_or_gone():

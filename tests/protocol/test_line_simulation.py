@@ -1,0 +1,107 @@
+"""What a bad line costs, in virtual time and from seeds: goals for loss, and everything else arrives.
+
+MEUSE_RECORDS (12,000) is how many records the loss goals are measured on; a nightly run takes
+1,000,000. All numbers count whole frames of both directions: framing, CRC, MAC, HELLO, ACK, TIME.
+"""
+
+import os
+from dataclasses import replace
+from statistics import mean
+
+import pytest
+from meuse_protocol import states
+from simulation import Line, Simulation, transfer
+
+RECORDS = int(os.environ.get("MEUSE_RECORDS", "12000"))
+PER_RUN = 1500
+MINUTE_MS = 60_000
+HOUR_MS = 60 * MINUTE_MS
+
+# loss: transmissions per record, bytes per useful byte, share of the line's rate
+GOALS = {
+    0.0: (1.0, 1.08, 0.97),
+    0.05: (1.08, 1.15, 0.90),
+    0.2: (1.28, 1.35, 0.75),
+    0.4: (1.75, 1.85, 0.50),
+}
+
+
+@pytest.mark.parametrize("reorder", [0.0, 0.1])
+@pytest.mark.parametrize("loss", list(GOALS))
+def test_what_loss_costs(loss: float, reorder: float) -> None:
+    line = Line(loss=loss, reorder=reorder)
+    runs = max(2, RECORDS // PER_RUN // (2 * len(GOALS)))
+    found = [
+        transfer(seed, line, PER_RUN, ordered=not reorder) for seed in range(1, runs + 1)
+    ]
+    transmissions, size, goodput = GOALS[loss]
+    assert mean(result.transmissions for result in found) <= transmissions
+    assert mean(result.bytes for result in found) <= size
+    assert mean(result.goodput for result in found) >= goodput
+
+
+BASE = Line(bits_per_s=100_000, delay_ms=50)
+LINES = {
+    "quick": replace(BASE, bits_per_s=10_000_000, delay_ms=1),
+    "slow": replace(BASE, bits_per_s=1_200, delay_ms=20),
+    "far": replace(BASE, delay_ms=3000),
+    "bursts": replace(BASE, burst_loss=0.9, burst_enter=0.02, burst_leave=0.1, loss=0.01),
+    "reordered": replace(BASE, reorder=0.1, loss=0.05),
+    "doubled": replace(BASE, duplicate=0.05, loss=0.05),
+    "all of it": replace(BASE, reorder=0.1, duplicate=0.05, loss=0.2),
+    "bit errors": replace(BASE, bit_errors=1e-4),
+    "many bit errors": replace(BASE, bit_errors=5e-4, duplicate=0.05),
+    "half duplex": replace(BASE, half_duplex=True, loss=0.1),
+    "outages": replace(BASE, outages=[(500, 1500), (5000, 20_000), (60_000, 400_000)]),
+}
+
+
+@pytest.mark.parametrize("commit_ms", [0, 300])
+@pytest.mark.parametrize("name", list(LINES))
+def test_everything_arrives_once(name: str, commit_ms: int) -> None:
+    line = LINES[name]
+    records = 300
+    for seed in (1, 2):
+        ordered = not line.reorder
+        result = transfer(seed, line, records, ordered=ordered, commit_ms=commit_ms)
+        assert result.transmissions < 2.6, f"seed {seed}: {result}"
+
+
+@pytest.mark.parametrize("outage_ms", [1000, MINUTE_MS, HOUR_MS, 24 * HOUR_MS])
+def test_an_outage_ends_within_the_longest_pause(outage_ms: int) -> None:
+    """One record a minute all the while; the link itself never tells that it is dead."""
+    begin_ms = 10_000
+    line = replace(BASE, outages=[(begin_ms, begin_ms + outage_ms)])
+    sim = Simulation(7, line)
+    for at_ms in range(0, begin_ms + outage_ms, MINUTE_MS):
+        sim.at(at_ms * 1000, lambda: sim.add(1))
+    sim.run(begin_ms + outage_ms)
+    longest_ms = max(0, min(outage_ms, 300_000)) + 10_000
+    backlog_ms = outage_ms // MINUTE_MS * 25
+    assert sim.run(begin_ms + outage_ms + longest_ms + backlog_ms, sim.drained)
+    assert sim.board.state == states.READY
+    assert sim.up.count.packets < 60 + 1.2 * outage_ms / MINUTE_MS + outage_ms / 250_000
+
+
+def test_new_records_overtake_a_long_backlog() -> None:
+    sim = Simulation(3, Line(loss=0.2))
+    sim.add(500)
+    sim.run(20_000)
+    before = len(sim.journal.records)
+    late = []
+    for _ in range(5):
+        sim.add(1)
+        newest = sim.log.next_seq() - 1
+        stored_ms = sim.now_ms
+        assert sim.run(
+            sim.now_ms + 10_000, lambda seq=newest: (sim.log.stream, seq) in sim.journal.records
+        )
+        late.append(sim.now_ms - stored_ms)
+    assert min(late) < 600  # a frame under way, its own 160 ms, 200 ms of line
+    assert len(sim.journal.records) < 400 and before
+
+
+def test_a_host_that_is_slow_to_store_is_not_flooded() -> None:
+    """Two seconds until durable: longer than any first guess of the round trip."""
+    result = transfer(5, Line(bits_per_s=100_000, delay_ms=20), 400, commit_ms=2000)
+    assert result.transmissions < 1.1
