@@ -47,7 +47,7 @@ def read(tmp_path: Path, text: str) -> scenario.Scenario:
 
 def test_a_scenario_has_defaults_and_faults_have_windows(tmp_path: Path) -> None:
     played = read(tmp_path, GOOD)
-    assert (played.speed, played.baud, played.heap, played.start_s) == (60, 115_200, "96k", 0)
+    assert (played.speed, played.baud, played.heap_bytes, played.start_s) == (60, 115_200, 96 * 1024, 0)
     assert played.trace.row(9.9) == 0
     assert played.trace.row(10) == 1
     assert played.trace.row(20) == 0, "it begins again"
@@ -85,6 +85,7 @@ def test_a_scenario_has_defaults_and_faults_have_windows(tmp_path: Path) -> None
         ("i2c = 0", "i2c = 0\nspeed = 3", "device 1 (adc): unknown key `speed`"),
         ('name = "s"', 'name = "s"\nsped = 3', "unknown key `sped`; did you mean `speed`?"),
         ('name = "s"', 'name = "s"\nspeed = 0', "`speed` is more than 0"),
+        ('name = "s"', 'name = "s"\nheap = "lots"', "`heap`: a heap is written like 96k, not 'lots'"),
         ('name = "s"', 'name = "s', "s.toml"),
         ('trace = "t.csv"', 'trace = "gone.csv"', "`trace`"),
     ],
@@ -115,6 +116,7 @@ def test_world_and_product_agree_on_every_wire(name: str) -> None:
         for loop in device.loops:
             c = channels[loop.channel.name]
             assert made["buses"][c["bus"]]["id"] == device.line
+            c = {"address": 72, "shunt_ohm": 100} | c  # the driver's defaults
             wired = (c["address"], c["input"], c["at_4ma"], c["at_20ma"], c["shunt_ohm"])
             assert wired == (device.address, loop.ain, loop.at_4ma, loop.at_20ma, loop.shunt_ohm)
             specs[loop.channel.name] = loop.channel

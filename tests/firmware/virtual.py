@@ -1,8 +1,6 @@
 """A virtual board as a test sees it: a process, a folder, a control socket. Waiting is polling with a deadline."""
 
 import json
-import os
-import signal
 import subprocess
 import sys
 import time
@@ -88,12 +86,9 @@ class VirtualBoard:
     def kill(self) -> None:
         """SIGKILL of world and board: the plug is pulled out of everything."""
         assert self.process is not None
-        pid = self.status()["pid"]
         self.process.kill()
         self.process.wait()
         self.process = None
-        if pid:
-            os.kill(pid, signal.SIGKILL)
 
     def __enter__(self) -> "VirtualBoard":
         return self.start()

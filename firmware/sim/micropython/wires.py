@@ -73,7 +73,10 @@ def _interrupts():
 
 def send(op, data=b""):
     """Does an operation that has no answer."""
-    pollable.write(bytes((op, len(data))) + data)
+    try:
+        pollable.write(bytes((op, len(data))) + data)
+    except OSError:
+        sys.exit(3)  # the world is gone
 
 
 def call(op, data=b""):

@@ -1,20 +1,19 @@
-"""The board itself: its supply voltage, its processor (a MicroPython process), its watchdog and its two plugs.
+"""The board itself: its supply voltage, its watchdog, the life of its processor.
 
-Owns the child process and why it starts again; knows nothing of what the firmware does. Simulated: a reset or a
-power cut is SIGKILL, so nothing of RAM survives and nothing is tidied up, as on a real chip.
+Owns when the process starts, ends and starts again, and why; knows nothing of what the firmware does. Simulated: a
+reset or a power cut is SIGKILL, so nothing of RAM survives and nothing is tidied up, as on a real chip.
 """
 
 import asyncio
 import contextlib
-import os
-import socket
 import struct
-from dataclasses import dataclass
 from pathlib import Path
 
+from . import processor
 from . import wires as op
 from .cable import Cable
 from .hardware import Hardware
+from .processor import Image
 from .wires import Wires
 
 POWER_ON, RESET, WATCHDOG = 1, 2, 3  # machine.PWRON_RESET, HARD_RESET (what machine.reset() leaves), WDT_RESET
@@ -22,29 +21,6 @@ CRASH_PAUSE_S = 1.0  # a firmware that ended by itself would sit at the prompt; 
 LONGEST_PAUSE_S = 30.0  # ... later each time, as long as it does not live for a minute
 GOOD_LIFE_S = 60.0
 STOP_S = 20.0  # longest wait for flushing and draining; the firmware's own limit is shorter
-UART_BUFFER_BYTES = 2048  # the chip's transmit buffer, as near as the operating system allows
-LOG_BYTES = 1_000_000
-
-
-@dataclass(frozen=True)
-class Image:
-    """What runs: interpreter, heap, MICROPYPATH of the compiled firmware, first module and its arguments, which of
-    the chip's UARTs the cable is on, and the image of a ROM file system, which costs no heap of the board's."""
-
-    micropython: str
-    heap: str
-    path: str
-    module: str
-    arguments: tuple[str, ...]
-    uart: int
-    rom: Path | None = None
-
-    @property
-    def heap_bytes(self) -> int:
-        """The board's heap, and room for the image, which on a board lies in flash."""
-        number, unit = self.heap.rstrip("kKmM"), self.heap[-1].lower()
-        rom = self.rom.stat().st_size if self.rom else 0
-        return int(number) * {"k": 1024, "m": 1024 * 1024}.get(unit, 1) + rom
 
 
 class Board:
@@ -155,18 +131,11 @@ class Board:
         assert self._hardware is not None
         self._killed = False
         self._hardware.pins.forget_board()
-        ours, theirs = socket.socketpair()
-        uart, uart_theirs = socket.socketpair()
-        uart_theirs.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, UART_BUFFER_BYTES)
-        for end in (theirs, uart_theirs):
-            end.setblocking(False)
-        self._process = await self._spawn(theirs, uart_theirs)
-        theirs.close()
-        uart_theirs.close()
+        self._process, ends = await processor.start(self._image, self.folder, self._lock_fd)
         self.pid = self._process.pid
         self.starts += 1
-        self._wires = Wires(ours, self.operate)
-        self._cable.board_on(uart)
+        self._wires = Wires(ends.wires, self.operate)
+        self._cable.board_on(ends.uart)
         try:
             return await self._process.wait()
         finally:
@@ -177,34 +146,6 @@ class Board:
             self._wires.close()
             self._wires = None
             await self._cable.board_off()
-
-    async def _spawn(self, wires: socket.socket, uart: socket.socket) -> asyncio.subprocess.Process:
-        log = self.folder / "board.log"
-        if log.exists() and log.stat().st_size > LOG_BYTES:
-            log.replace(self.folder / "board.log.1")
-        image = self._image
-        environment = {
-            "MICROPYPATH": image.path,
-            "MEUSE_WIRES": str(wires.fileno()),
-            f"MEUSE_UART{image.uart}": str(uart.fileno()),
-            "MEUSE_ROM": str(image.rom),
-        }
-        with log.open("ab") as output:
-            return await asyncio.create_subprocess_exec(
-                image.micropython,
-                "-X",
-                f"heapsize={image.heap_bytes}",
-                "-m",
-                image.module,
-                *image.arguments,
-                stdin=asyncio.subprocess.DEVNULL,
-                stdout=output,
-                stderr=output,
-                env={"PATH": os.environ.get("PATH", ""), **environment},
-                # The lock goes along: as long as the process lives, nobody else may use its flash.
-                pass_fds=(wires.fileno(), uart.fileno(), self._lock_fd),
-                start_new_session=True,
-            )
 
     def _kill(self) -> None:
         if self._process and self._process.returncode is None:

@@ -10,7 +10,7 @@ from fractions import Fraction
 from pathlib import Path
 
 from . import deploy, scenario
-from .board import Image
+from .processor import Image, heap_bytes
 from .world import InUse, Setting, World, lock
 
 FIRMWARE = Path(__file__).resolve().parents[2]
@@ -40,7 +40,7 @@ def arguments() -> argparse.ArgumentParser:
     p.add_argument("--host", default="127.0.0.1:7878", help="host:port that TCP links lead to")
     p.add_argument("--key", type=Path, help="the device's key; deployed at the first start only")
     p.add_argument("--speed", type=Fraction, help="world's seconds per real second (the scenario's)")
-    p.add_argument("--heap", help="the board's heap, such as 96k (the scenario's)")
+    p.add_argument("--heap", type=heap_bytes, help="the board's heap, such as 96k (the scenario's)")
     p.add_argument("--micropython", help="interpreter (MICROPYTHON, or the one beside this Python)")
     p.add_argument("--path", help="MICROPYPATH of a module of one's own")
     p.add_argument("--with-parent", action="store_true", help="stop when the process that started it is gone")
@@ -75,7 +75,7 @@ def play(options: argparse.Namespace) -> int:
         words = (str(folder / "deploy"), str(folder / "flash.bin"), str(FLASH_BLOCKS))
     else:
         path, rom, words = options.path, None, tuple(options.arguments)
-    image = Image(interpreter, options.heap or played.heap, path, options.module, words, played.uart, rom)
+    image = Image(interpreter, options.heap or played.heap_bytes, path, options.module, words, played.uart, rom)
     setting = Setting(folder, options.device, image, options.speed or played.speed)
 
     async def run() -> int:

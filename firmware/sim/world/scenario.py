@@ -9,6 +9,7 @@ from fractions import Fraction
 from pathlib import Path
 
 from .faults import Fault
+from .processor import heap_bytes
 from .tables import ScenarioError, Table, load
 from .trace import Trace
 
@@ -72,7 +73,7 @@ class Scenario:
     trace: Trace
     start_s: int
     speed: Fraction
-    heap: str
+    heap_bytes: int
     uart: int
     baud: int
     devices: tuple[DeviceSpec, ...]
@@ -97,7 +98,7 @@ def read(path: Path) -> Scenario:
         trace=trace,
         start_s=table.integer("start_s", 0, trace.length_s, 0),
         speed=table.number("speed", 60),
-        heap=table.text("heap", "96k"),
+        heap_bytes=_heap(table),
         uart=table.integer("uart", 0, 9, 1),
         baud=table.integer("baud", 300, 4_000_000, 115_200),
         devices=devices,
@@ -107,6 +108,13 @@ def read(path: Path) -> Scenario:
         raise table.error("`speed` is more than 0")
     table.done()
     return scenario
+
+
+def _heap(t: Table) -> int:
+    try:
+        return heap_bytes(t.text("heap", "96k"))
+    except ValueError as e:
+        raise t.error(f"`heap`: {e}") from None
 
 
 def _device(t: Table, trace: Trace) -> DeviceSpec:

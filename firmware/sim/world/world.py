@@ -16,16 +16,17 @@ from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 
-from .board import Board, Image
+from .board import Board
 from .cable import Cable
 from .clock import WorldClock
 from .control import COMMANDS, Control
 from .faults import Faults
 from .hardware import Hardware, Parts
+from .processor import Image
 from .scenario import Scenario
 from .served import Served
 
-LOCK_WAIT_S = 3.0  # a killed world's board notices at its next step that its supply is gone
+LOCK_WAIT_S = 3.0  # a killed world takes its board along, which may take a moment
 
 
 class InUse(Exception):
