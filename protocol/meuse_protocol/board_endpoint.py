@@ -7,8 +7,8 @@ to the stream and outlives every link.
     board = BoardEndpoint("stove-1", log.stream, psk, log)
     board.link_up(now_ms, mtu, nonce)          # nonce: 32 random bits, others for every link_up
     board.receive(e2e, now_ms)                 # one packet: PDU and MAC, out of its frame
-    while (event := board.next_event()):       # Changed, Welcomed, Acked, Time, Needed, Command,
-        ...                                    #   Refused
+    while (event := board.next_event()):       # Welcomed, Acked, Time, Needed, Command, Refused
+        ...
     while room and (e2e := board.next_pdu(now_ms)):
         send(e2e)                              # pull no more than the wire takes now
     wake at board.deadline()                   # ms; None: nothing happens without input
@@ -23,10 +23,20 @@ from collections import namedtuple
 from . import messages, states
 from .auth import DOWN, UP, direction_keys, equal, mac
 from .errors import LocalError, PacketError, RemoteError
-from .messages import ERR, NEED, NEED_HELLO, VERSION, parse, record, splice
+from .messages import (
+    ERR,
+    HELLO,
+    NEED,
+    NEED_HELLO,
+    PING,
+    TIMEQ,
+    VERSION,
+    parse,
+    record,
+    splice,
+)
 from .outbox import Outbox
 from .ranges import SEQ_MAX, Ranges
-from .rate import Rate
 from .timesync import TimeSync
 from .window import PAIRS_MAX, Window
 
@@ -40,21 +50,22 @@ EVENTS_MAX = 16
 REFUSALS_MAX = 8  # a record refused so often is set aside, else it would be resent for ever
 REFUSED_SEQS_MAX = 4  # whose refusals are counted
 SECOND_MS = 1000
-HELLO_MAX_MS = 60000  # between two, without an answer
-REFUSED_MS = 300000  # between two, while refused
-PROBE_MS = 5000  # first pause between two PINGs; doubles
-PROBE_HELD_MAX_MS = 30000  # the host tells by itself when it takes more: this is for a lost ACK
-PROBE_QUIET_MAX_MS = 300000
 SILENCE_MS = 10000  # at least, and three timeouts
-NEEDS = 4  # within NEED_MS: a replayed NEED may cost a few records a minute, not one a second
-NEED_MS = 60000
-FORGED = 10  # within a second; more and nothing is read for MUTE_MS
+NEED_EACH_MS = 15000  # a replayed NEED may cost a few records a minute, not one a second
+NEED_BURST_MS = 60000
+FORGED_EACH_MS = 100
+FORGED_BURST_MS = 1000  # more than ten within it, and nothing is read for MUTE_MS
 MUTE_MS = 10000
+PROBE_MS = 5000  # first pause between two PINGs; all pauses double
+PROBE_HELD_MAX_MS = 30000  # the host tells by itself when it takes more: this is for a lost ACK
 TIME_BURST = 4  # exchanges after a WELCOME, a second apart: the best of them counts
-TIME_RETRY_MS = 5000  # doubles
+TIME_RETRY_MS = 5000
 TIME_MS = 900000  # a crystal drifts 45 ms in it at 50 ppm
+HELLO_MAX_MS = 60000  # also the pause while refused
 
-Changed = namedtuple("Changed", ("state",))  # states.DOWN .. REFUSED
+# Longest pause between two of a kind without an answer.
+LONGEST_MS = {HELLO: HELLO_MAX_MS, PING: 300000, TIMEQ: TIME_MS}
+
 Welcomed = namedtuple("Welcomed", ("version", "cum", "window"))
 Acked = namedtuple("Acked", ("cum", "count"))  # all below cum is durable; so many were news
 Time = namedtuple("Time", ("offset_ms", "err_ms", "anchor"))  # anchor: body of an ANCHOR, or None
@@ -67,7 +78,8 @@ class BoardEndpoint:
     """One stream on one link. psk: the device's 32 secret bytes; None on a link the host trusts.
 
     window: most records in flight. mac_bytes: a property of the link (8; 4 where it has its own).
-    `schemas`: [[sid, first 4 bytes of the schema's hash]] for HELLO; the application keeps it.
+    `state`: one of states.DOWN and its fellows. `schemas`: [[sid, first 4 bytes of the schema's
+    hash]] for HELLO; the application keeps it.
     """
 
     def __init__(
@@ -92,11 +104,8 @@ class BoardEndpoint:
         self._outbox = Outbox(log)
         self._events: list[Any] = []
         self._refusals: dict[int, int] = {}
-        self._needs = Rate(NEEDS, NEED_MS)
-        self._forged = Rate(FORGED, SECOND_MS)
-        self._muted_ms = 0
         self._token: int | None = None
-        self._asked = self._asked_ms = 0
+        self._asked = self._asked_ms = self._need_ms = self._forged_ms = self._muted_ms = 0
         self._reset(0, 0, 0, True)
 
     def _reset(self, now_ms: int, mtu: int, nonce: int, ordered: bool) -> None:
@@ -110,16 +119,11 @@ class BoardEndpoint:
         self._outbox.rewind(self._stored, self._flight)
         self._heard_ms = self._waiting_ms = now_ms
         self._hellos = 0
-        self._hello_gap_ms = self._flight.rto_ms
         self._hello_at_ms = now_ms - SECOND_MS
-        # When each is due; None: not at all.
-        self._hello_ms: int | None = now_ms
-        self._ping_ms: int | None = None
-        self._ping_gap_ms = PROBE_MS
+        self._time_left = 0
+        self._due: dict[int, int] = {}  # HELLO, PING, TIMEQ: when to send the next
+        self._gap: dict[int, int] = {}  # and how long after that one
         self._scan_ms: int | None = None
-        self._time_ms = now_ms
-        self._time_left = TIME_BURST
-        self._time_gap_ms = TIME_RETRY_MS
 
     # -- the application's side
 
@@ -144,32 +148,29 @@ class BoardEndpoint:
 
     def next_pdu(self, now_ms: int) -> "bytes | None":
         """The packet to send now, None when nothing is due."""
-        state = self.state
-        if state == states.DOWN:
-            return None
-        if self._flowing():
-            self._check_timers(now_ms)
-        if self._hello_ms is not None and now_ms >= self._hello_ms:
-            return self._hello(now_ms)
-        if self._ping_ms is not None and now_ms >= self._ping_ms:
-            return self._ping(now_ms)
-        if state == states.READY and now_ms >= self._time_ms:
-            return self._ask_time(now_ms)
+        due_ms = self._flight.deadline()
+        if due_ms is not None and self._flowing():
+            if now_ms >= self._silence_ms():
+                self._step(states.SILENCE, now_ms)
+            elif now_ms >= due_ms:
+                self._flight.expire(now_ms)
+        for kind in self._due:
+            if now_ms >= self._due[kind]:
+                return self._control(kind, now_ms)
         if self._flowing() and len(self._flight) < min(self._win, self._limit):
             return self._next_record(now_ms)
         return None
 
     def deadline(self) -> "int | None":
         """When next_pdu() will have something to do even if nothing comes in; None: never."""
-        due = [self._hello_ms, self._ping_ms]
+        times = list(self._due.values())
+        due_ms = self._flight.deadline()
         if self._flowing():
-            due += [self._scan_ms, self._flight.deadline()]
-            if len(self._flight):
-                due.append(self._silence_ms())
-        if self.state == states.READY:
-            due.append(self._time_ms)
-        times = [at_ms for at_ms in due if at_ms is not None]
-        return min(times) if times and self.state != states.DOWN else None
+            if due_ms is not None:
+                times += [due_ms, self._silence_ms()]
+            if self._scan_ms is not None:
+                times.append(self._scan_ms)
+        return min(times) if times else None
 
     # -- sending
 
@@ -180,47 +181,35 @@ class BoardEndpoint:
         since_ms = max(self._heard_ms, self._waiting_ms)
         return since_ms + max(3 * self._flight.rto_ms, SILENCE_MS)
 
-    def _check_timers(self, now_ms: int) -> None:
-        due_ms = self._flight.deadline()
-        if due_ms is None:
-            return
-        if now_ms >= self._silence_ms():
-            self._step(states.SILENCE, now_ms)
-        elif now_ms >= due_ms:
-            self._flight.expire(now_ms)
-
     def _seal(self, body: bytes, stream: int) -> bytes:
         e2e = splice(body, stream)
         if self._keys:
             e2e += mac(self._keys[0], UP, self.stream, body, self._mac_bytes)
         return e2e
 
-    def _hello(self, now_ms: int) -> bytes:
-        self._hellos += 1
-        self._hello_at_ms = now_ms
-        self._hello_ms = None
-        if self.state == states.GREETING:
-            self._hello_ms = now_ms + self._hello_gap_ms
-            self._hello_gap_ms = min(2 * self._hello_gap_ms, HELLO_MAX_MS)
-        elif self.state == states.REFUSED:
-            self._hello_ms = now_ms + REFUSED_MS
-        numbers = (VERSION, 0, self._log.oldest(), self._log.next_seq(), self._mtu, self._limit)
-        names = (self.device, self.schemas, self._nonce)
-        return self._seal(record(messages.HELLO, *(numbers + names)), self.stream)
-
-    def _ping(self, now_ms: int) -> bytes:
-        self._ping_ms = now_ms + self._ping_gap_ms
-        longest = PROBE_HELD_MAX_MS if self.state == states.HELD else PROBE_QUIET_MAX_MS
-        self._ping_gap_ms = min(2 * self._ping_gap_ms, longest)
-        return self._seal(record(messages.PING), self.stream)
-
-    def _ask_time(self, now_ms: int) -> bytes:
-        self._time_ms = now_ms + self._time_gap_ms
-        self._time_gap_ms = min(2 * self._time_gap_ms, TIME_MS)
-        self._asked += 1
-        self._asked_ms = now_ms
-        self._token = (self._nonce + self._asked) & 0xFFFFFFFF  # fresh; the MAC guards the rest
-        return self._seal(record(messages.TIMEQ, self._token), self._short)
+    def _control(self, kind: int, now_ms: int) -> bytes:
+        """HELLO, PING or TIMEQ; without an answer the next one waits twice as long."""
+        gap_ms = self._gap[kind]
+        longest_ms = PROBE_HELD_MAX_MS if self.state == states.HELD else LONGEST_MS[kind]
+        self._due[kind] = now_ms + gap_ms
+        self._gap[kind] = min(2 * gap_ms, max(gap_ms, longest_ms))
+        body: tuple[Any, ...] = ()
+        stream = self.stream
+        if kind == HELLO:
+            self._hellos += 1
+            self._hello_at_ms = now_ms
+            if self.state == states.QUIET:
+                del self._due[HELLO]
+            log = self._log
+            body = (VERSION, 0, log.oldest(), log.next_seq(), self._mtu, self._limit)
+            body += (self.device, self.schemas, self._nonce)
+        elif kind == TIMEQ:
+            self._asked += 1
+            self._asked_ms = now_ms
+            self._token = (self._nonce + self._asked) & 0xFFFFFFFF  # fresh; the MAC does the rest
+            body = (self._token,)
+            stream = self._short
+        return self._seal(record(kind, *body), stream)
 
     def _next_record(self, now_ms: int) -> "bytes | None":
         flight = self._flight
@@ -280,7 +269,8 @@ class BoardEndpoint:
             self._heard_ms = now_ms
         elif pdu.mac or not harmless:
             self._count("bad_mac")
-            if not self._forged.allow(now_ms):
+            self._forged_ms = max(self._forged_ms, now_ms) + FORGED_EACH_MS
+            if self._forged_ms - now_ms > FORGED_BURST_MS:
                 self._muted_ms = now_ms + MUTE_MS
             return
         self._handle(pdu.type, fields, authentic, now_ms)
@@ -315,25 +305,34 @@ class BoardEndpoint:
         if state == before:
             return True
         self.state = state
-        self._ping_ms = None
+        due = self._due
+        if state == states.READY or state == states.HELD:
+            due.pop(HELLO, None)
+            due.pop(PING, None)
+        else:
+            due.clear()
         if state == states.GREETING:
             self._call(now_ms)
-        else:
-            self._hello_ms = now_ms + REFUSED_MS if state == states.REFUSED else None
-        if state == states.QUIET or state == states.HELD:
-            self._ping_gap_ms = PROBE_MS
-            self._ping_ms = now_ms if state == states.QUIET else now_ms + PROBE_MS
-        if before == states.QUIET or before == states.HELD or state == states.REFUSED:
+        elif state == states.REFUSED:
+            due[HELLO] = now_ms + HELLO_MAX_MS
+            self._gap[HELLO] = HELLO_MAX_MS
+        elif state == states.QUIET or state == states.HELD:
+            due[PING] = now_ms if state == states.QUIET else now_ms + PROBE_MS
+            self._gap[PING] = PROBE_MS
+        if before == states.QUIET or before == states.HELD or not self._flowing():
             self._flight.put_back()
             self._outbox.rewind(self._stored, self._flight)
-        self._emit(Changed(state))
         return True
 
     def _call(self, now_ms: int) -> None:
         """HELLO, now or when the last one is a second old; our stream has its full name again."""
         self._short = self.stream
-        self._hello_ms = max(now_ms, self._hello_at_ms + SECOND_MS)
-        self._hello_gap_ms = max(SECOND_MS, self._flight.rto_ms)
+        self._due[HELLO] = max(now_ms, self._hello_at_ms + SECOND_MS)
+        self._gap[HELLO] = max(SECOND_MS, self._flight.rto_ms)
+
+    def _ask_time(self, at_ms: int) -> None:
+        self._due[TIMEQ] = at_ms
+        self._gap[TIMEQ] = TIME_RETRY_MS
 
     def _welcome(self, fields: "list[Any]", now_ms: int) -> None:
         version, _, alias, cum, win, nonce = fields[2:8]
@@ -348,6 +347,9 @@ class BoardEndpoint:
             if self._keys and alias < 128:
                 self._short = alias
             self._win = win
+            if TIMEQ not in self._due:
+                self._time_left = TIME_BURST
+                self._ask_time(now_ms)
             self._learn(cum, [], now_ms)
             self._emit(Welcomed(version, cum, win))
 
@@ -395,8 +397,7 @@ class BoardEndpoint:
             return
         self._token = None
         self._time_left -= 1
-        self._time_gap_ms = TIME_RETRY_MS
-        self._time_ms = now_ms + (SECOND_MS if self._time_left > 0 else TIME_MS)
+        self._ask_time(now_ms + (SECOND_MS if self._time_left > 0 else TIME_MS))
         self._emit(Time(time.offset_ms, time.err_ms, time.anchor(now_ms)))
 
     def _need(self, fields: "list[Any]", now_ms: int) -> None:
@@ -408,10 +409,11 @@ class BoardEndpoint:
             pass
         elif what != messages.NEED_SCHEMA and what != messages.NEED_ANCHOR:
             self._count("unknown_control")
-        elif self._needs.allow(now_ms):
-            self._emit(Needed(what, fields[3]))
-        else:
+        elif self._need_ms - now_ms > NEED_BURST_MS - NEED_EACH_MS:
             self._count("need_limited")
+        else:
+            self._need_ms = max(self._need_ms, now_ms) + NEED_EACH_MS
+            self._emit(Needed(what, fields[3]))
 
     def _refused(self, fields: "list[Any]", authentic: bool, now_ms: int) -> None:
         code = fields[2]

@@ -6,7 +6,6 @@ from meuse_protocol.auth import DOWN, UP, direction_keys, mac
 from meuse_protocol.board_endpoint import (
     Acked,
     BoardEndpoint,
-    Changed,
     Command,
     Needed,
     Refused,
@@ -195,8 +194,9 @@ def test_window_zero_stops_records_and_is_probed():
     assert packets_of(endpoint, 100) == []
     times, now = [], endpoint.deadline()
     while now < 200000:
-        assert kinds(packets_of(endpoint, now)) == [PING]
-        times.append(now)
+        sent = kinds(packets_of(endpoint, now))
+        times += [now] * sent.count(PING)
+        assert not set(sent) - {PING, TIMEQ}
         now = endpoint.deadline()
     assert times[:5] == [5100, 10100, 20100, 40100, 70100]
     endpoint.receive(down(ACK, 9, 4), now)
@@ -291,18 +291,18 @@ def test_a_flood_of_forgeries_mutes_it_for_ten_seconds():
     assert log.oldest() == 4
 
 
-def test_no_common_version_keeps_all_data_and_asks_every_five_minutes():
+def test_no_common_version_keeps_all_data_and_asks_every_minute():
     for answer in (welcome(version=0x20), down(ERR, 1, "2.0..2.1")):
         endpoint, log = board(3)
         endpoint.link_up(0, 1024, NONCE)
         packets_of(endpoint, 0)
         endpoint.receive(answer, 100)
         assert endpoint.state == states.REFUSED
-        assert packets_of(endpoint, 100) == [] and endpoint.deadline() == 300100
-        assert kinds(packets_of(endpoint, 300100)) == [HELLO]
-        assert endpoint.deadline() == 600100
-        endpoint.receive(welcome(), 300200)
-        assert sorted(seqs(packets_of(endpoint, 300200))) == [1, 2, 3]
+        assert packets_of(endpoint, 100) == [] and endpoint.deadline() == 60100
+        assert kinds(packets_of(endpoint, 60100)) == [HELLO]
+        assert endpoint.deadline() == 120100
+        endpoint.receive(welcome(), 60200)
+        assert sorted(seqs(packets_of(endpoint, 60200))) == [1, 2, 3]
 
 
 def test_needs_are_passed_on_a_few_times_a_minute():
@@ -310,8 +310,10 @@ def test_needs_are_passed_on_a_few_times_a_minute():
     for now in range(0, 60000, 1000):
         endpoint.receive(down(NEED, 0, [1]), now)
         endpoint.receive(down(NEED, 3), now)
-    assert events_of(endpoint) == [Needed(0, [1]), Needed(3, None)] * 2
-    assert endpoint.counters == {"need_limited": 116}
+    found = events_of(endpoint)
+    assert found[:4] == [Needed(0, [1]), Needed(3, None)] * 2
+    assert len(found) == 7
+    assert endpoint.counters == {"need_limited": 113}
     endpoint.receive(down(NEED, 2, []), 60000)
     assert endpoint.counters["unknown_control"] == 1
 
@@ -431,13 +433,3 @@ def test_events_wait_in_bounded_number():
         endpoint.receive(down(CMD, n, [], "x", None), 100)
     assert len(events_of(endpoint)) == 16
     assert endpoint.counters == {"events_dropped": 84}
-
-
-def test_changes_of_state_are_told():
-    endpoint, _ = board()
-    endpoint.link_up(0, 1024, NONCE)
-    endpoint.next_pdu(0)
-    endpoint.receive(welcome(win=0), 10)
-    endpoint.link_down(20)
-    found = [event for event in events_of(endpoint) if isinstance(event, Changed)]
-    assert found == [Changed("G"), Changed("H"), Changed("D")]
