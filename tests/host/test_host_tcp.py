@@ -157,7 +157,7 @@ def test_a_replayed_hello_of_an_old_stream_closes_nothing(tmp_path: Path) -> Non
                 await board.connect(host.tcp[0].address)
                 board.add(3)
                 await board.drained()
-                hello = hello or frame(old.endpoint._hello(0))  # captured by somebody on the way
+                hello = hello or frame(old.endpoint._control(HELLO, 0))  # captured by somebody on the way
             old.unplug()
             attacker = LightBoard("stove-1", None)
             await attacker.connect(host.tcp[0].address)
