@@ -1,11 +1,13 @@
-"""Pulse counter on a pin: water, gas, S0 meters. The value is the meter's index, a total that never goes back.
+"""Pulse counter on a pin: water, gas, S0 meters. The value is the meter's index: what it showed when it was installed,
+and every pulse since.
 
 Settings: `pin`; `active` (0), the level of a pulse; `pull_up` (true); `debounce_ms` (10); `per_pulse` (1) and `index`
-(0, the meter's reading when it was installed), both in the channel's steps of 10**exp.
+(0, the reading at installation), both in the channel's steps of 10**exp.
 Source of the default: EN 62053-31 class A, a pulse and a pause last at least 30 ms each.
 
-A pulse is an active time of at least `debounce_ms`, counted at its end: bounces and spikes are shorter. The total is
-kept across reboots; what was counted since the last flush is lost with the power, as is what comes without it.
+A pulse is an active time of at least `debounce_ms`, counted at its end: bounces and spikes are shorter. The total goes
+on after a reboot. After a power cut it goes on from the last one that was kept (a minute before at most), so that it
+may read lower than before the cut: pulses that nobody counted are not made up.
 """
 
 import time
