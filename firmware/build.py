@@ -1,4 +1,7 @@
-"""Compiles what a board loads into build/mpy, the simulator's shims into build/mpy-sim, both into build/board.romfs.
+"""Compiles what a board loads into build/mpy, one .mpy for each module, and into the image build/board.romfs.
+
+In the image the modules that every board loads are one, meuse_board.core: File "core" in a traceback is build/core.py.
+The simulator's shims (build/mpy-sim) are in it too.
 
 Owns which files belong to a board (meuse_board and what it imports of the protocol), the compiler's
 options and the size table. Compiles again only what changed; safe to be called by several at once.
@@ -24,10 +27,20 @@ if __name__ == "__main__":
     sys.path.insert(0, str(FIRMWARE))
 
 import romfs  # noqa: E402
+from bundle import bundle  # noqa: E402
 from shrink import shrink, words  # noqa: E402
 
 OPTIONS = ("-O2",)
 PACKAGES = {"meuse_board": FIRMWARE / "meuse_board", "meuse_protocol": ROOT / "protocol/meuse_protocol"}
+LATE = (  # loaded by name when the settings or a person ask for them, or given back after boot: not part of the core
+    "meuse_board.drivers.",
+    "meuse_board.links.",
+    "meuse_board.console",
+    "meuse_board.config",
+    "meuse_board.identity",
+    "meuse_board.outputs",
+    "meuse_board.main",
+)
 CALLED_BY_C = {"readblocks", "writeblocks", "ioctl"}  # littlefs calls a block device by these names
 
 
@@ -49,9 +62,15 @@ def build(target: Path | None = None, keep: frozenset[str] = frozenset()) -> dic
         shims = _shims()
         trees = {name: ast.parse(text) for name, text in shims.items()}
         port = set().union(CALLED_BY_C, *(words(trees[name]) for name in ("machine", "network", "_onewire")))
-        sizes = _compile(shrink(board_sources(), keep | port | words(trees["start"])), out / "mpy", compiler)
-        _compile(shrink(shims, keep | port), out / "mpy-sim", compiler)
-        image = romfs.image(romfs.read([out / "mpy", out / "mpy-sim"]))
+        keep = keep | port | words(trees["start"])
+        sources = board_sources()
+        sizes = _compile(shrink(sources, keep), out / "mpy", compiler)
+        _compile(shrink(shims, keep), out / "mpy-sim", compiler)
+        core = [name for name in sources if not name.startswith(LATE) and not name.endswith("__init__")]
+        joined = bundle(sources, core, "meuse_board.core")
+        (out / "core.py").write_text(joined["meuse_board.core"])
+        _compile(shrink(joined, keep), out / "rom", compiler)
+        image = romfs.image(romfs.read([out / "rom", out / "mpy-sim"]))
         if not (out / "board.romfs").is_file() or (out / "board.romfs").read_bytes() != image:
             (out / "board.romfs-new").write_bytes(image)
             (out / "board.romfs-new").replace(out / "board.romfs")

@@ -11,7 +11,9 @@ of heap and its length, once for all modules: short forms are few, and used agai
 """
 
 import ast
+import io
 import itertools
+import socket
 import string
 import sys
 from collections import Counter
@@ -20,6 +22,13 @@ from pathlib import Path
 
 LONGEST_TEXT = 24  # a constant text longer than this is better kept in one place
 SHORT = 2  # names up to this length gain nothing
+# Objects of the interpreter have these names too, beside what CPython's types of the same kind have.
+TYPES = (int, str, bytes, bytearray, list, tuple, dict, set, io.BytesIO, io.FileIO, OSError, socket.socket)
+MICROPYTHON = frozenset(
+    """active config connect digest feed hexdigest ifconfig init ioctl ipoll irq isconnected modify off on poll
+    readblocks readfrom readfrom_into readfrom_mem readfrom_mem_into readinto register scan setblocking status
+    unregister update value write_readinto writeblocks writeto writeto_mem""".split()
+)
 Value = int | str | bytes
 
 
@@ -32,6 +41,8 @@ class Module:
         self.tree = ast.parse(text)
         self.edits: set[tuple[int, int, int, str]] = set()  # line, first byte, end byte, new text
         self.constants: dict[str, Value] = {}
+        imports = [node for node in ast.walk(self.tree) if isinstance(node, ast.Import)]
+        self.imported = {alias.asname or alias.name: alias.name for node in imports for alias in node.names}
 
     def edit(self, node: ast.expr | ast.stmt, new: str) -> None:
         """Replaces what `node` spans; further lines it spans become empty."""
@@ -193,42 +204,58 @@ def _short(prefix: str) -> Iterator[str]:
 
 
 def _names(modules: dict[str, Module], used: set[str]) -> None:
-    """Names that occur in one module only share their short forms with those of all other modules."""
-    fixed = set(used)
+    """Short forms are shared by what cannot meet: names of different modules, `self._names` of different classes."""
+    fixed = used | MICROPYTHON | {name for kind in TYPES for name in dir(kind)}
     ours: set[str] = set()
     places: dict[str, list[tuple[Module, ast.AST]]] = {}
     for module in modules.values():
         for node in ast.walk(module.tree):
-            fixed.update(_fixed_by(node))
+            fixed.update(_fixed_by(module, node, modules))
             ours.update(_defined_by(node))
             for name in _words(node, deep=False):
                 places.setdefault(name, []).append((module, node))
-        ours.update(n.id for s in module.tree.body for n in ast.walk(s) if isinstance(s, ast.Assign) and _stored(n))
-    homes = {name: {module.name for module, _ in found} for name, found in places.items()}
+        for statement in module.tree.body:
+            if isinstance(statement, ast.Assign):
+                ours.update(n.id for n in ast.walk(statement) if isinstance(n, ast.Name))
     begun = tuple(name for name in fixed if name.endswith("_") and len(name) > 1)
-    places = {
-        name: found
-        for name, found in places.items()
-        if len(name) > SHORT and name not in fixed and not name.startswith(("__", *begun))
-        if name.startswith("_") or (name in ours and len(homes[name]) == 1)
-    }
+    owners = _owners(modules.values())
+    homes: dict[str, set[str]] = {}
+    for name, found in places.items():
+        where = {module.name for module, _ in found}
+        if len(name) > SHORT and name not in fixed and not name.startswith(("__", *begun)):
+            if name.startswith("_") or (name in ours and len(where) == 1):
+                own = {owners.get(id(node), "") for _, node in found}
+                homes[name] = own if name.startswith("_") and "" not in own else where
     taken = {name for m in modules.values() for name in _words(m.tree)}
-    free = [n for n in itertools.islice(_short("_"), 600) if n not in taken]
+    free = [n for n in itertools.islice(_short("_"), 2000) if n not in taken]
     wide = 0  # so many of them stand for names that occur in several modules
-    local: Counter[str] = Counter()
-    for name in sorted(places, key=lambda n: (-len(homes[n]), -len(places[n]), n)):
-        if len(homes[name]) > 1:
-            new, wide = free[wide], wide + 1
+    count: Counter[str] = Counter()  # and so many more for those of one module, or of one class in it
+    for name in sorted(homes, key=lambda n: (min(homes[n]).count(":"), -len(homes[n]), -len(places[n]), n)):
+        per_class = ":" in min(homes[name])
+        if len(homes[name]) > 1 and not per_class:
+            new = {"": free[wide]}
+            wide += 1
         else:
-            (home,) = homes[name]
-            new = free[wide + local[home]]
-            local[home] += 1
+            new = {home: free[wide + count[home.split(":")[0]] * per_class + count[home]] for home in homes[name]}
+            count.update(homes[name])
         for module, node in places[name]:
-            module.rename(node, name, new)
+            home = owners.get(id(node), "") if per_class else module.name
+            module.rename(node, name, new.get(home) or new[""])
 
 
-def _stored(node: ast.AST) -> bool:
-    return isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)
+def _owners(modules: Iterable[Module]) -> dict[int, str]:
+    """For each `self.name` and each method: module:class it belongs to; nothing where classes inherit."""
+    owners = {}
+    for module in modules:
+        classes = [node for node in ast.walk(module.tree) if isinstance(node, ast.ClassDef)]
+        parents = {base.id for c in classes for base in c.bases if isinstance(base, ast.Name)}
+        for c in classes:
+            if not c.bases and c.name not in parents:
+                for node in ast.walk(c):
+                    on = node.value if isinstance(node, ast.Attribute) else None
+                    if node in c.body or (isinstance(on, ast.Name) and on.id == "self"):
+                        owners[id(node)] = f"{module.name}:{c.name}"
+    return owners
 
 
 def _defined_by(node: ast.AST) -> list[str]:
@@ -237,7 +264,7 @@ def _defined_by(node: ast.AST) -> list[str]:
     return [node.attr] if isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store) else []
 
 
-def _fixed_by(node: ast.AST) -> list[str]:
+def _fixed_by(module: Module, node: ast.AST, modules: dict[str, Module]) -> list[str]:
     """Names that must stay because of this node."""
     if isinstance(node, ast.Global | ast.Nonlocal):
         return node.names
@@ -245,6 +272,12 @@ def _fixed_by(node: ast.AST) -> list[str]:
         return [node.arg or ""]
     if isinstance(node, ast.Import):
         return [a.asname or a.name for a in node.names]
+    if isinstance(node, ast.ImportFrom):
+        source = module.source_of(node)
+        return [] if source in modules or source + ".__init__" in modules else [a.name for a in node.names]
+    if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
+        stranger = module.imported.get(node.value.id)
+        return [node.attr] if stranger and stranger not in modules else []
     if isinstance(node, ast.Constant) and isinstance(node.value, str):
         return [node.value]
     return []

@@ -28,5 +28,6 @@ def test_modules_run_where_they_lie(root: Path, micropython: str, tmp_path: Path
     import build
 
     build.build(tmp_path)
+    (tmp_path / "image").write_bytes(romfs.image(romfs.read([tmp_path / "mpy"])))
     code = "sys.path[:] = ['/rom']; from meuse_protocol.framing import frame; print(frame(b'123').hex())"
-    assert run(micropython, tmp_path / "board.romfs", code).startswith("08313233")
+    assert run(micropython, tmp_path / "image", code).startswith("08313233")
