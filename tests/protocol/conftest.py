@@ -1,18 +1,14 @@
-"""What the tests here share: the helpers of the tests for both runtimes, and how long to search.
+"""What the tests here share: the helpers of the tests for both runtimes, and how long to search."""
 
-MEUSE_EXAMPLES=20 searches twenty times as long, from another place each time; the default is the
-same search on every run.
-"""
-
-import os
 import sys
 from pathlib import Path
 
 from hypothesis import settings
 
+from tests.protocol.effort import EXAMPLES
+
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "shared"))
 
-EXAMPLES = int(os.environ.get("MEUSE_EXAMPLES", "1"))
 settings.register_profile(
     "meuse",
     max_examples=100 * EXAMPLES,

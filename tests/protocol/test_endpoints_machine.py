@@ -26,6 +26,8 @@ from meuse_protocol.host_endpoint import GapFound
 from meuse_protocol.messages import ANCHOR, BLOB, GAP_LOG_FULL, SCHEMA
 from meuse_protocol.received import RangeSet
 
+from tests.protocol.effort import EXAMPLES
+
 UTC_MS = 1_800_000_000_000
 ON_THE_WAY_MAX = 40
 SEEN_MAX = 200
@@ -375,4 +377,5 @@ class Cable(Rivers):
 
 @pytest.mark.parametrize("machine", [Rivers, Cable])
 def test_whatever_happens(machine: type[Rivers]) -> None:
-    run_state_machine_as_test(machine, settings=settings(stateful_step_count=60))
+    several = settings(stateful_step_count=60, max_examples=300 * EXAMPLES)
+    run_state_machine_as_test(machine, settings=several)

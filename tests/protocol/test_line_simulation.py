@@ -1,10 +1,8 @@
 """What a bad line costs, in virtual time and from seeds: goals for loss, and everything else arrives.
 
-MEUSE_RECORDS (12,000) is how many records the loss goals are measured on; a nightly run takes
-1,000,000. All numbers count whole frames of both directions: framing, CRC, MAC, HELLO, ACK, TIME.
+All numbers count whole frames of both directions: framing, CRC, MAC, HELLO, ACK, TIME.
 """
 
-import os
 from dataclasses import replace
 from statistics import mean
 
@@ -12,7 +10,8 @@ import pytest
 from meuse_protocol import states
 from simulation import Line, Simulation, transfer
 
-RECORDS = int(os.environ.get("MEUSE_RECORDS", "12000"))
+from tests.protocol.effort import RECORDS
+
 PER_RUN = 1500
 MINUTE_MS = 60_000
 HOUR_MS = 60 * MINUTE_MS

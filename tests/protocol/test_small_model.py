@@ -10,14 +10,14 @@ from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import pytest
-from conftest import EXAMPLES
 from memory_host import MemoryJournal
 from memory_log import STREAM, MemoryLog, fill
 from meuse_protocol import states
 from meuse_protocol.board_endpoint import BoardEndpoint
 from meuse_protocol.host_endpoint import HostEndpoint, Record
+from meuse_protocol.messages import TIMEQ
 
-NEVER_MS = 1 << 40
+from tests.protocol.effort import EXAMPLES
 
 
 class Scope(NamedTuple):
@@ -85,7 +85,8 @@ class World:
         stored = twin_ranges(b._stored)
         live = list(b._outbox._live)
         outbox = twin(b._outbox, _log=log, stored=stored, flight=flight, _live=live)
-        board = twin(b, _log=log, _flight=flight, _stored=stored, _outbox=outbox, _events=[])
+        new = {"_log": log, "_flight": flight, "_stored": stored, "_outbox": outbox}
+        board = twin(b, **new, _due=dict(b._due), _gap=dict(b._gap), _events=[])
         return World(self.scope, board, self.host, self.up, self.down)
 
     def other_host(self) -> "World":
@@ -114,7 +115,7 @@ class World:
             b.state,
             b._win,
             b._short,
-            b._hello_ms is None,
+            tuple(sorted(b._due)),
             tuple(sent),
             tuple(flight.lost),
             tuple(b._stored._flat),
@@ -134,9 +135,7 @@ class World:
     def board_sends(self) -> Iterator["World"]:
         world = self.other_board()
         board = world.board
-        for name in ("_hello_ms", "_ping_ms"):  # both may be due
-            if getattr(board, name) is not None:
-                setattr(board, name, 0)
+        board._due = dict.fromkeys(board._due, 0)  # whatever waits for its time may have it now
         e2e = board.next_pdu(0)
         if e2e is not None:
             if len(world.up) < self.scope.up:
@@ -183,7 +182,8 @@ class World:
         flight = world.board._flight
         flight._rtt_min_ms = 0 if proves else -1
         world.board.receive(e2e, 0)
-        flight._srtt_8 = flight._rttvar_4 = flight._backoff = 0
+        world.board._due.pop(TIMEQ, None)
+        flight._srtt_8 = flight._rttvar_4 = flight._backoff = flight._doubts = 0
         for seq in world.board._log.settled:
             stored = world.host._directory.state.received
             assert stored.contains(seq), "acknowledged, not stored"
@@ -249,7 +249,7 @@ def begin(scope: Scope) -> World:
     assert board.state == states.READY
     host._directory = OneStream(host._directory.stream(STREAM))
     fill(log, scope.records)
-    board._time_ms = NEVER_MS
+    board._due.clear()  # no TIMEQ
     for endpoint in (board, host):
         while endpoint.next_event() is not None:
             pass
