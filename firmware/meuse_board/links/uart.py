@@ -124,7 +124,10 @@ class Link:
     def _next_text(self) -> bool:
         if self._answer:
             self._lead = True
-            line = next(self._answer, None)
+            try:
+                line = next(self._answer, None)
+            except MemoryError:  # the question was too large, not the board's work
+                line = "no memory for that now"
             if line is None:
                 self._answer = None
             self._out = PROMPT if line is None else line.encode() + b"\r\n"
