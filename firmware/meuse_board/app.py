@@ -20,8 +20,17 @@ import gc
 import select
 import sys
 
-from meuse_protocol.board_endpoint import BoardEndpoint, Needed, Time
-from meuse_protocol.messages import ANCHOR, BLOB, BOOT, NEED_ANCHOR, NEED_SCHEMA, SCHEMA
+from meuse_protocol.board_endpoint import BoardEndpoint, Needed, Refused, Time, Welcomed
+from meuse_protocol.messages import (
+    ANCHOR,
+    BLOB,
+    BOOT,
+    GAP,
+    GAP_QUARANTINE,
+    NEED_ANCHOR,
+    NEED_SCHEMA,
+    SCHEMA,
+)
 
 from . import VERSION, health
 from .batcher import Batcher
@@ -64,6 +73,7 @@ class App:
         self.root = root
         self.firmware = "%s %s %s" % (VERSION, settings.get("product", "?"), settings.get("version", "?"))
         self.problems = []
+        self.refused = None  # what the host said instead of a welcome
         self.log = FlashLog(root + "/log", random_u32, **settings.get("log", {}))
         self.kept = Kept(root + "/kept")
         self.clock = Clock(time.ticks_ms, time.ticks_diff, self.log.boot_no)
@@ -158,6 +168,13 @@ class App:
             elif event.what == NEED_ANCHOR and self.clock.offset_ms is not None:
                 utc_ms = self.clock.utc_ms(now)
                 self.append(ANCHOR, (now, utc_ms, self.clock.err_ms, self.clock.boot))
+
+        elif isinstance(event, Refused):
+            self.refused = event
+            if event.seq:
+                self.append(GAP, (event.seq, event.seq, GAP_QUARANTINE))
+        elif isinstance(event, Welcomed):
+            self.refused = None
 
     def report_crash(self, text: str) -> None:
         """What ended the boot before, as a record."""

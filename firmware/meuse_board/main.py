@@ -18,7 +18,7 @@ def random_u32() -> int:
     return int.from_bytes(os.urandom(4), "big")
 
 
-def run(root: str = "", break_in_ms: int = BREAK_IN_MS, also=(), ready=None) -> None:
+def run(root: str = "", break_in_ms: int = BREAK_IN_MS, also=(), ready=None, crash_ms: int = CRASH_MS) -> None:
     """`root`: where the board's files are; `also`: see App.run; ready(app) is called once, before the first reading."""
     from .config import Config
     from .outputs import make_safe
@@ -46,7 +46,7 @@ def run(root: str = "", break_in_ms: int = BREAK_IN_MS, also=(), ready=None) -> 
     except Exception as problem:
         _interruptible(True)
         _note(root, problem)
-        time.sleep_ms(CRASH_MS)
+        time.sleep_ms(crash_ms)
         machine.reset()
     finally:
         _interruptible(True)
