@@ -6,6 +6,7 @@ turns what sessions report into presence, events and log lines. Knows no wire an
 
 import asyncio
 import logging
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from meuse_protocol.host_endpoint import Hello, HostEndpoint
@@ -40,6 +41,9 @@ ASK_AFTER_S = 10.0
 # A board answers one such wish a minute.
 ASK_AGAIN_S = 65.0
 
+# Links of which it is remembered how much they have bound; the first ones are forgotten.
+TRUSTED_LINKS = 1_000
+
 # Strangers may cause so many events a minute; the rest is only counted.
 VIOLATIONS_PER_MINUTE = 20
 
@@ -65,8 +69,11 @@ class Bridge:
         self._identity = identity
         self._announced = announced
         self._trusted = trusted
+        self._trusting: dict[str, TrustedIdentity] = {}  # by link
+        self._timers: dict[Session, asyncio.TimerHandle] = {}  # what is to be looked at later
         self._window = WINDOW
         self._held = False
+        self._stopping = False
         identity.bound = self._bound
         self._violations = Rate(VIOLATIONS_PER_MINUTE, 60_000)
 
@@ -75,9 +82,7 @@ class Bridge:
     def opened(self, name: str, kind: str, wire: Wire) -> Session:
         """A link has a new connection."""
         trusted = kind in self._trusted or name in self._trusted
-        directory: Directory = self._identity
-        if trusted:
-            directory = TrustedIdentity(self._identity, self.clock.now_ms)
+        directory: Directory = self._trust(name) if trusted else self._identity
         endpoint = HostEndpoint(directory, trusted, window=self._window, check=check)
         session = Session(name, kind, wire, endpoint, self)
         self.sessions.add(session)
@@ -86,18 +91,41 @@ class Bridge:
         if kind == serial.KIND:
             session.call()
         else:
-            asyncio.get_running_loop().call_later(STRANGER_S, self._expect, session)
+            self._later(STRANGER_S, session, self._expect)
         return session
 
+    def _trust(self, name: str) -> TrustedIdentity:
+        """The same one for a port or an address each time, or a new connection would bind anew."""
+        if name not in self._trusting:
+            while len(self._trusting) >= TRUSTED_LINKS:
+                del self._trusting[next(iter(self._trusting))]
+            self._trusting[name] = TrustedIdentity(self._identity, self.clock.now_ms)
+        return self._trusting[name]
+
     def _expect(self, session: Session) -> None:
-        if session in self.sessions and session.device is None:
+        """Nobody has said who they are for a while. While nothing is read, nobody could."""
+        if self._held:
+            self._later(STRANGER_S, session, self._expect)
+        elif session.device is None:
             self.count("strangers")
             session.close()
+
+    def _later(self, seconds: float, session: Session, call: Callable[..., None], *arguments: object) -> None:
+        """One thing per session, the last that was asked for; nothing once it is closed."""
+        self._forget(session)
+        self._timers[session] = asyncio.get_running_loop().call_later(seconds, call, session, *arguments)
+
+    def _forget(self, session: Session) -> None:
+        timer = self._timers.pop(session, None)
+        if timer is not None:
+            timer.cancel()
 
     # -- from the commit queue
 
     def pressure(self, held: bool) -> None:
         """Hold or release every connection; boards are told a window of 0, or the usual one."""
+        if self._stopping:
+            return
         self._held = held
         self._window = 0 if held else WINDOW
         for session in list(self.sessions):
@@ -105,7 +133,7 @@ class Bridge:
 
     def stop_reading(self) -> None:
         """The end is near: what is on the wires stays with the boards."""
-        self._held = True
+        self._stopping = self._held = True
         for session in list(self.sessions):
             session.stop_reading()
 
@@ -113,6 +141,7 @@ class Bridge:
 
     def closed(self, session: Session) -> None:
         self.sessions.discard(session)
+        self._forget(session)
         for name, count in session.counters.items():
             self.count(name, count)
         device = session.device
@@ -126,11 +155,16 @@ class Bridge:
         device, stream = hello.state.device, hello.state.stream
         if before is not None:
             self.presences.left(before, now_ms)
-        if self.presences.joined(device, stream, session.name, now_ms) and before != device:
+        if self.presences.joined(device, stream, hello.new, session.name, now_ms) and before != device:
             log.info("%s: on %s", device, session.name)
             self.commits.event("link-up", device, session.name)
         self.commits.binding(Binding(stream, device, now_ms, hello.next_seq, new=False))
-        asyncio.get_running_loop().call_later(ASK_AFTER_S, self._ask, session, hello)
+        self._later(ASK_AFTER_S, session, self._ask, hello)
+
+    def text(self, session: Session, at_ms: int, line: bytes) -> None:
+        """A line that is no frame; on a network it is worth keeping only from somebody known."""
+        if session.device is not None or session.kind == serial.KIND:
+            self.console.line(session.device or session.name, at_ms, line)
 
     def _bound(self, stream: int, device: str) -> None:
         self.commits.binding(Binding(stream, device, self.clock.utc_ms(), 1, new=True))
@@ -154,8 +188,6 @@ class Bridge:
 
     def _ask(self, session: Session, hello: Hello) -> None:
         """A while after a HELLO: what the journal still lacks is asked for."""
-        if session not in self.sessions or session.hello is not hello:
-            return
         stream = hello.state.stream
         lacking = self._announced.lacking(stream, hello.schemas)
         if lacking:
@@ -164,7 +196,7 @@ class Bridge:
             session.need(stream, NEED_ANCHOR, None)
         else:
             return
-        asyncio.get_running_loop().call_later(ASK_AGAIN_S, self._ask, session, hello)
+        self._later(ASK_AGAIN_S, session, self._ask, hello)
 
     def count(self, name: str, by: int = 1) -> None:
         self.counters[name] = self.counters.get(name, 0) + by

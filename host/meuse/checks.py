@@ -16,6 +16,7 @@ from meuse import sim, storage_checks
 from meuse.config import SerialSettings, Settings, parse_address
 from meuse.errors import ConfigError, HostError
 from meuse.findings import Finding, fail, note, ok
+from meuse.invocation import meuse
 from meuse.journal.database import FILE_NAME
 from meuse.keys import FOLDER as KEYS_FOLDER
 from meuse.keys import SUFFIX, KeyStore
@@ -48,7 +49,7 @@ def check_all(settings: Settings) -> list[Finding]:
     if (data / FILE_NAME).exists():
         found.extend(storage_checks.check(data))
     else:
-        found.append(note("journal", "none yet", "start the host: meuse run"))
+        found.append(note("journal", "none yet", f"start the host: {meuse('run')}"))
     return found
 
 
@@ -78,8 +79,10 @@ def _data(data: Path) -> Iterator[Finding]:
     else:
         try:
             probe = data / ".probe"
-            probe.write_bytes(b"meuse")
-            probe.unlink()
+            try:
+                probe.write_bytes(b"meuse")
+            finally:
+                probe.unlink(missing_ok=True)
         except OSError as error:
             yield fail("data", f"{data}: {error.strerror}", "make it writable, or use --data")
             return

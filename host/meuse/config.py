@@ -17,6 +17,11 @@ from meuse.errors import ConfigError
 
 DEFAULT_FILE = "meuse.toml"
 
+LINK_KINDS = ("serial", "tcp")
+
+# Nobody asked for this address when a host's `tcp.listen` is this very list.
+DEFAULT_LISTEN = ["127.0.0.1:7878"]
+
 
 def about(text: str, low: int | None = None, high: int | None = None, choices: tuple[str, ...] = ()) -> dict[str, Any]:
     """What a setting is for, in one line, and what it may be."""
@@ -35,7 +40,7 @@ class HostSettings:
 @dataclass(frozen=True)
 class TcpSettings:
     listen: list[str] = field(
-        default_factory=lambda: ["127.0.0.1:7878"],
+        default_factory=lambda: DEFAULT_LISTEN,
         metadata=about("addresses to listen on, HOST:PORT; [] listens nowhere"),
     )
     max_connections: int = field(
@@ -95,7 +100,8 @@ def load(path: Path | None) -> Settings:
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"cannot read {path}: {error}", "name another with --config") from error
+        why = getattr(error, "strerror", None) or error
+        raise ConfigError(f"cannot read {path}: {why}", "name another with --config") from error
     try:
         table = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
@@ -128,6 +134,11 @@ def read_settings(table: dict[str, Any], name: str) -> Settings:
             raise ConfigError(f"{name}: serial[{number}].port is missing", "name a path, a glob or usb:SERIAL")
     for address in settings.tcp.listen:
         parse_address(address, f"{name}: tcp.listen")
+    for link in settings.trust.links:
+        if link.partition(":")[0] not in LINK_KINDS:
+            near = difflib.get_close_matches(link, LINK_KINDS, n=1)
+            advice = f"did you mean {near[0]!r}?" if near else "serial, tcp, or one link such as serial:/dev/ttyUSB0"
+            raise ConfigError(f"{name}: trust.links: {link!r} is no link", advice)
     return settings
 
 

@@ -11,7 +11,7 @@ import numpy as np
 from meuse_protocol import columns_decode, messages
 from meuse_protocol import quality as wire_quality
 from meuse_protocol.errors import ContentError, RemoteError
-from meuse_protocol.schema import Schema
+from meuse_protocol.schema import MAX_SID, Schema
 
 from meuse import dating
 from meuse.catalog import Facts, fact
@@ -89,6 +89,8 @@ def decode(stored: Stored, facts: Facts) -> Block | None:
         fields = fields_of(stored.record)
         messages.check(fields)
         sid = int(fields[3])  # `check` has made sure that it is one
+        if not 1 <= sid <= MAX_SID:
+            return marked(stored, UNDECODABLE)  # no schema can ever come for it
         schema = facts.schemas.get((stored.stream, sid))
         if schema is None:
             return marked(stored, UNKNOWN_SCHEMA, sid)

@@ -1,14 +1,13 @@
 """`meuse run` in the foreground: signals, the view, virtual boards, and how it all ends.
 
-Stops on SIGINT, SIGTERM, after `--for` seconds, or when a part fails; always in the same order:
-boards drain, links close, everything that came is durable, then the process ends.
+Stops on SIGINT, SIGTERM, SIGHUP (the terminal was closed), after `--for` seconds, or when a part fails;
+always in the same order: boards drain, links close, everything that came is durable, then the process ends.
 """
 
 import asyncio
 import contextlib
 import dataclasses
 import logging
-import shutil
 import signal
 import sys
 from collections.abc import Coroutine
@@ -18,8 +17,9 @@ from typing import Any
 from rich.console import Console
 
 from meuse import checks, findings, sim
-from meuse.config import SerialSettings, Settings
-from meuse.errors import HostError
+from meuse.config import DEFAULT_LISTEN, SerialSettings, Settings
+from meuse.errors import HostError, NotReachable
+from meuse.invocation import meuse
 from meuse.latest import Latest
 from meuse.live import View
 from meuse.run import Host
@@ -28,6 +28,9 @@ from meuse.run import Host
 LINES_EVERY_S = 5.0
 LOG_LINES_EVERY_S = 60.0
 
+# The system chooses; of use to boards that are started by this host and told.
+ANY_PORT = "127.0.0.1:0"
+
 # Where boards on TCP knock when this host listens nowhere.
 NO_HOST = "127.0.0.1:7878"
 
@@ -35,6 +38,8 @@ NO_HOST = "127.0.0.1:7878"
 def check(found: Settings, with_sim: bool) -> int:
     """Look at everything `run` needs, start nothing; 0 when all is well."""
     seen = checks.check_host(found)
+    if with_sim and found.tcp.listen is DEFAULT_LISTEN:
+        seen = [each._replace(mark="note", advice="") if each.what.startswith("tcp ") else each for each in seen]
     if with_sim:
         seen.append(checks.interpreter(needed=True))
     return findings.report(seen)
@@ -63,7 +68,7 @@ async def _run_boards(names: tuple[str, ...], data: Path, host: str, seconds: fl
         await boards.start()
         for board in wanted:
             _say(console, f"{board.device}: serial port {board.port}, log {board.log}")
-        _say(console, f"  next: meuse run --data {data} --serial '{data / sim.FOLDER}/*/tty'")
+        _say(console, "  next: " + meuse(f"run --data {data} --serial '{data / sim.FOLDER}/*/tty'"))
         await _first([stop.wait(), boards.ended()], seconds)
         _say(console, "stopping: boards send what they still have")
     finally:
@@ -81,8 +86,7 @@ async def _run(found: Settings, with_sim: bool, seconds: float | None) -> int:
         ports = [SerialSettings(port=str(board.port)) for board in wanted]
         found = dataclasses.replace(found, serial=[*found.serial, *ports])
     stop = _stop_signals()
-    host = Host(found)
-    await host.start()
+    host = await _started(found, console, anywhere=with_sim and found.tcp.listen is DEFAULT_LISTEN)
     boards = sim.VirtualBoards(wanted, data, host.tcp[0].address if host.tcp else NO_HOST)
     failure: HostError | None = None
     stuck: list[sim.Board] = []
@@ -108,6 +112,20 @@ async def _run(found: Settings, with_sim: bool, seconds: float | None) -> int:
     return 1 if stuck or host.commits.failing else 0
 
 
+async def _started(found: Settings, console: Console, anywhere: bool) -> Host:
+    """A running host; `anywhere`: nobody asked for its address, so a free one is as good."""
+    host = Host(found)
+    try:
+        await host.start()
+    except NotReachable as busy:
+        if not anywhere:
+            raise
+        host = Host(dataclasses.replace(found, tcp=dataclasses.replace(found.tcp, listen=[ANY_PORT])))
+        await host.start()
+        _say(console, f"{busy.message}; taking {host.tcp[0].address} for these boards")
+    return host
+
+
 async def _first(waits: list[Coroutine[Any, Any, Any]], seconds: float | None) -> None:
     """Until one returns or the time is over; raises what it raised."""
     tasks = [asyncio.create_task(wait) for wait in waits]
@@ -122,7 +140,7 @@ async def _first(waits: list[Coroutine[Any, Any, Any]], seconds: float | None) -
 
 
 def _stop_signals() -> asyncio.Event:
-    """Set by the first SIGINT or SIGTERM; a second SIGINT ends the process at once."""
+    """Set by the first SIGINT, SIGTERM or SIGHUP; a second SIGINT ends the process at once."""
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
 
@@ -132,6 +150,8 @@ def _stop_signals() -> asyncio.Event:
 
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, told)
+    if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:  # nohup wants it ignored
+        loop.add_signal_handler(signal.SIGHUP, told)
     return stop
 
 
@@ -142,11 +162,9 @@ def _say(console: Console, text: str) -> None:
 def _farewell(console: Console, host: Host) -> None:
     data = host.settings.host.data
     where = "" if data == "data" else f" --data {data}"
-    # After `make run` the command is in .venv/bin, not on the path.
-    command = "meuse" if shutil.which("meuse") else sys.argv[0]
     _say(console, f"{host.commits.committed} records stored durably in {host.data.resolve()}")
-    _say(console, f"  next: {command} query{where}      the readings, as a table")
-    _say(console, f"        {command} devices{where}    who was there, and what is missing")
+    _say(console, f"  next: {meuse('query' + where)}      the readings, as a table")
+    _say(console, f"        {meuse('devices' + where)}    who was there, and what is missing")
 
 
 class _StandardError(logging.StreamHandler[Any]):

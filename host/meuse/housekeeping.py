@@ -32,7 +32,7 @@ async def keep(journal: SqliteJournal, clock: Clock, keep_days: int, readers: tu
                 pass
             late = await journal.read(lambda db: _behind(db, clock.utc_ms() - BEHIND_MS))
             for reader in sorted(late - behind):
-                log.warning("reader %s is more than two days behind; see `meuse doctor`", reader)
+                log.warning("reader %s is more than two days behind; see meuse doctor", reader)
                 note("reader-behind", None, reader)
             behind = late
         except JournalError as error:

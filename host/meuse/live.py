@@ -6,7 +6,8 @@ from collections import deque
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from rich.console import Console
+from rich import box
+from rich.console import Console, JustifyMethod
 from rich.live import Live
 from rich.table import Table
 from rich.text import Text
@@ -23,8 +24,21 @@ SHOWN_DEVICES = 30
 # Boards send batches: over less than a minute a rate jumps between nothing and much.
 RATE_OVER_S = 60.0
 
-# Channels of one device in one line; the rest is one `meuse query` away.
+# Title, head, rule, caption and a line to spare.
+FRAME_LINES = 6
+
+# Channels of one device that are shown; the rest is one `meuse query` away.
 SHOWN_CHANNELS = 4
+
+NO_VALUES = "the first are on their way"
+
+
+# Of a link's name the end tells ports apart.
+LINK_CHARACTERS = 16
+DEVICE_CHARACTERS = 16
+
+VALUES = "last values"
+HEADS = ("device", "link", VALUES, "rows/s", "waiting", "ack")
 
 
 class Line(NamedTuple):
@@ -32,10 +46,24 @@ class Line(NamedTuple):
 
     device: str
     link: str
-    values: str
-    rate: str
-    backlog: str
-    ack: str
+    values: list[str]
+    rate: float  # readings per second
+    waiting: int  # records announced and not yet durable
+    ack_ms: int
+
+    def words(self) -> str:
+        values = ", ".join(self.values) or NO_VALUES
+        rest = f"{self.rate:.1f} readings/s  {self.waiting} waiting  ack {self.ack_ms} ms"
+        return f"{self.device}  {self.link}  {values}  {rest}"
+
+    def cells(self, together: str) -> list[str]:
+        """For a table; values `together` in one cell."""
+        kind, _, name = self.link.partition(":")
+        room = LINK_CHARACTERS - len(kind) - 1
+        link = f"{kind} {name if len(name) <= room else '…' + name[1 - room :]}".strip()
+        values = together.join(self.values) or NO_VALUES
+        device = self.device if len(self.device) <= DEVICE_CHARACTERS else self.device[: DEVICE_CHARACTERS - 1] + "…"
+        return [device, link, values, f"{self.rate:.1f}", str(self.waiting), f"{self.ack_ms} ms"]
 
 
 class View:
@@ -63,7 +91,7 @@ class View:
             if time.monotonic() - shown_at >= self._lines_every_s:
                 shown_at = time.monotonic()
                 for line in self.lines():
-                    self._console.print("  ".join(line), soft_wrap=True, highlight=False, markup=False)
+                    self._console.print(line.words(), soft_wrap=True, highlight=False, markup=False)
             await asyncio.sleep(REFRESH_S)
 
     async def _look(self) -> None:
@@ -91,16 +119,11 @@ class View:
         heard = sorted(self._bridge.presences.devices.items(), key=lambda item: (not item[1].online, item[0]))
         for device, known in heard[:SHOWN_DEVICES]:
             values = list(self._latest.values.get(device, {}).values())
-            shown = ", ".join(f"{v.channel} {v.text} {v.unit}".strip() for v in values[:SHOWN_CHANNELS])
-            more = len(values) - SHOWN_CHANNELS
-            yield Line(
-                device,
-                known.link if known.online else "away",
-                shown + (f" +{more}" if more > 0 else "") or "the first readings are on their way",
-                f"{self.rate(device):.1f} readings/s",
-                f"{self._bridge.backlog(known)} waiting",
-                f"ack {known.ack_ms} ms",
-            )
+            shown = [f"{v.channel} {v.text} {v.unit}".strip() for v in values[:SHOWN_CHANNELS]]
+            if len(values) > SHOWN_CHANNELS:
+                shown.append(f"{len(values) - SHOWN_CHANNELS} more")
+            link = known.link if known.online else "away"
+            yield Line(device, link, shown, self.rate(device), self._bridge.backlog(known), known.ack_ms)
 
     def table(self) -> Table:
         """The same for a terminal."""
@@ -108,9 +131,26 @@ class View:
         trouble = commits.failing
         count = len(self._bridge.presences.devices)
         title = Text(f"{commits.committed} records durable, {count} devices heard")
-        table = Table(title=Text(f"journal: {trouble.message}", style="red") if trouble else title)
-        for name in ("device", "link", "last values", "rate", "backlog", "latency"):
-            table.add_column(name, overflow="fold" if name == "last values" else "ellipsis")
-        for line in self.lines():
-            table.add_row(*map(Text, line))  # as it is: a board may send brackets
+        table = Table(
+            title=Text(f"journal: {trouble.message}", style="red") if trouble else title,
+            caption="Ctrl-C stops",
+            box=box.SIMPLE_HEAD,
+            pad_edge=False,
+            padding=(0, 1, 0, 0),
+        )
+        lines = list(self.lines())
+        tall = sum(max(1, len(line.values)) for line in lines) + FRAME_LINES <= self._console.height
+        rows = [line.cells("\n" if tall else ", ") for line in lines]
+        # Where a terminal is narrow, only the values are cut.
+        widths = {name: max([len(name), *(len(row[at]) for row in rows)]) for at, name in enumerate(HEADS)}
+        others = sum(widths.values()) - widths[VALUES] + 2 * len(HEADS) + 1
+        widths[VALUES] = max(len(VALUES), self._console.width - others)
+        for at, name in enumerate(HEADS):
+            side: JustifyMethod = "left" if at <= HEADS.index(VALUES) else "right"
+            least = len(VALUES) if name == VALUES else widths[name]
+            table.add_column(
+                name, no_wrap=True, overflow="ellipsis", justify=side, min_width=least, max_width=widths[name]
+            )
+        for row in rows:
+            table.add_row(*map(Text, row))  # as it is: a board may send brackets
         return table

@@ -30,11 +30,16 @@ class Presences:
     def __init__(self) -> None:
         self.devices: dict[str, Presence] = {}
 
-    def joined(self, device: str, stream: int, link: str, at_ms: int) -> bool:
-        """A device said HELLO on a link; True when it was away or on another link."""
+    def joined(self, device: str, stream: int, new: bool, link: str, at_ms: int) -> bool:
+        """A device said HELLO on a link; True when it was away or on another link.
+
+        `new`: with it the device's older streams are over.
+        """
         known = self.devices.get(device)
         if known is None:
             known = self.devices[device] = Presence(device)
+        if new:
+            known.streams.clear()
         known.streams.add(stream)
         known.heard_ms = at_ms
         known.links += 1

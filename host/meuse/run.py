@@ -26,7 +26,7 @@ from meuse.keys import FOLDER as KEYS_FOLDER
 from meuse.keys import KeyStore
 from meuse.lake.task import LakeWriter
 from meuse.links.serial import SerialLink
-from meuse.links.tcp import TcpLink
+from meuse.links.tcp import TcpLink, room_for
 from meuse.status import Status
 
 log = logging.getLogger(__name__)
@@ -86,9 +86,13 @@ class Host:
             self._beside.append(asyncio.create_task(work, name=name))
 
     async def _start_links(self) -> None:
-        for address in self.settings.tcp.listen:
+        tcp = self.settings.tcp
+        most = room_for(tcp.max_connections * len(tcp.listen)) // max(1, len(tcp.listen))
+        if most < tcp.max_connections:
+            log.warning("the system allows %d connections, not %d: raise `ulimit -n`", most, tcp.max_connections)
+        for address in tcp.listen:
             name, port = parse_address(address, "tcp.listen")
-            link = TcpLink(name, port, self.bridge.opened, self.settings.tcp.max_connections)
+            link = TcpLink(name, port, self.bridge.opened, most)
             await link.start()
             self.tcp.append(link)
             log.info("listening on %s", link.address)
@@ -147,7 +151,8 @@ def lock_folder(data: Path) -> int:
         data.mkdir(parents=True, exist_ok=True)
         handle = os.open(data / LOCK_FILE, os.O_RDWR | os.O_CREAT, 0o644)
     except OSError as error:
-        raise HostError(f"cannot use {data}: {error.strerror}", "name another folder with --data") from error
+        why = "it is no folder" if data.exists() and not data.is_dir() else error.strerror
+        raise HostError(f"cannot use {data}: {why}", "name another folder with --data") from error
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:

@@ -49,7 +49,6 @@ class Session:
         "_wire",
         "device",
         "frames_out",
-        "hello",
         "kind",
         "name",
     )
@@ -58,7 +57,6 @@ class Session:
         self.name = name
         self.kind = kind
         self.device: str | None = None  # who said HELLO here last
-        self.hello: Hello | None = None  # the last one
         self.frames_out = 0
         self._wire = wire
         self._endpoint = endpoint
@@ -98,7 +96,7 @@ class Session:
                 while (event := self._endpoint.next_event()) is not None:
                     self._take(event, utc_ms)
             elif item[0] is TEXT:
-                self._bridge.console.line(self.device or self.name, utc_ms, item[1])
+                self._bridge.text(self, utc_ms, item[1])
         self._pump()
 
     def writable(self) -> None:
@@ -167,7 +165,6 @@ class Session:
             commits.gap(self, gap)
         elif isinstance(event, Hello):
             before, self.device = self.device, event.state.device
-            self.hello = event
             self._bridge.greeted(self, before, event)
         elif isinstance(event, Violation):
             self._bridge.violated(self, event.counter, event.detail)

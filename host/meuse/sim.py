@@ -14,7 +14,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from meuse.errors import HostError
+from meuse.errors import ConfigError, HostError
 from meuse.keys import FOLDER as KEYS_FOLDER
 from meuse.keys import KeyStore
 
@@ -56,11 +56,11 @@ class Board:
 
 
 def boards(data: Path, names: tuple[str, ...]) -> list[Board]:
-    """The boards of these scenarios; raises HostError for one that does not exist."""
+    """The boards of these scenarios; raises ConfigError for one that does not exist."""
     known = sorted(path.stem for path in SCENARIOS.glob("*.toml"))
     for name in names:
         if name not in known:
-            raise HostError(f"no scenario {name!r}", f"there are: {', '.join(known) or 'none here'}")
+            raise ConfigError(f"no scenario {name!r}", f"there are: {', '.join(known) or 'none here'}")
     return [Board(name, data / FOLDER / name) for name in names]
 
 

@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Final
 
 from meuse.clock import Clock
+from meuse.errors import JournalError
 from meuse.findings import Finding, fail, note, ok
 from meuse.journal.database import FILE_NAME, open_reader
-from meuse.journal.migrations import STEPS
 from meuse.lake import files
 
 # Troubles older than this are history, not a diagnosis.
@@ -31,12 +31,12 @@ COUNTERS: Final = {
 def check(data: Path) -> Iterator[Finding]:
     """Everything about the journal and the lake under `data`."""
     path = data / FILE_NAME
-    db = open_reader(path)
     try:
-        (version,) = db.execute("PRAGMA user_version").fetchone()
-        if version > len(STEPS):
-            yield fail("journal", f"version {version}, newer than this program", "update Meuse")
-            return
+        db = open_reader(path)
+    except JournalError as error:
+        yield fail("journal", error.message, error.advice)
+        return
+    try:
         (sound,) = db.execute("PRAGMA quick_check(1)").fetchone()
         if sound != "ok":
             yield fail("journal", sound, f"keep a copy of {path}, then start with another --data")

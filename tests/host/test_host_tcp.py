@@ -112,6 +112,7 @@ def test_strangers_and_noise_change_nothing_but_counters(tmp_path: Path) -> None
             reasons = {"bad_mac", "bad_hello", "unknown_device", "muted"}
             await until(lambda: reasons <= set(host.bridge.totals()), "counters")
             await until(lambda: host.bridge.totals()["damaged"] > 0, "damage is counted")
+            await until(lambda: host.bridge.totals()["lines"] > 0, "text is counted")
             after = ask(tmp_path, "SELECT * FROM streams"), stored(tmp_path, good.log.stream)
             assert after == before
             assert wrong_key.acked == unknown.acked == keyless.acked == 0
@@ -122,8 +123,7 @@ def test_strangers_and_noise_change_nothing_but_counters(tmp_path: Path) -> None
             noisy.close()
 
     asyncio.run(scene())
-    (text,) = (tmp_path / "console").glob("*.log")
-    assert "ets Jun  8 2016" in text.read_text()
+    assert not (tmp_path / "console").exists()  # nobody may fill a disk from the network
 
 
 def test_the_first_of_two_records_under_one_number_stays_and_a_person_is_told(tmp_path: Path) -> None:

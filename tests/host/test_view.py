@@ -45,15 +45,15 @@ def test_values_rates_and_latency_in_lines_and_in_a_table(tmp_path: Path) -> Non
             await board.drained()
             await latest.look()
             (line,) = view.lines()
-            assert (line.device, line.values) == ("stove-1", "the first readings are on their way")
+            assert (line.device, line.values) == ("stove-1", [])
             measured(board, [[1803, 0, 2110], [1811, 1, [-3]]])
             await board.drained()
             await until(lambda: host.journal.last_id == 2, "both records")
             await latest.look()
             (line,) = view.lines()
-            assert line.values == "flue_temp 181.1 °C, door 1, room_temp open"
+            assert line.values == ["flue_temp 181.1 °C", "door 1", "room_temp open"]
             assert line.link == "tcp:127.0.0.1"
-            assert line.backlog == "0 waiting"
+            assert line.waiting == 0
             assert latest.rows == {"stove-1": 2}
 
             shown = io.StringIO()

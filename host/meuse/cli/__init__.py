@@ -6,11 +6,14 @@ their functions, so that `meuse --help` stays quick.
 
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import typer
 
 from meuse.cli import debug, devices, doctor, query, run, sim, tail
 from meuse.errors import HostError
+from meuse.invocation import meuse
 
 app = typer.Typer(
     name="meuse",
@@ -33,10 +36,22 @@ for module in (run, sim, devices, query, tail, doctor, debug):
     module.register(app)
 
 
+@contextmanager
+def words_for_storage() -> Iterator[None]:
+    """An error of SQLite while somebody reads is a HostError like any other."""
+    import sqlite3
+
+    try:
+        yield
+    except sqlite3.Error as error:
+        raise HostError(f"the journal cannot be read: {error}", f"{meuse('doctor')} says more") from error
+
+
 def main() -> None:
     """Entry point of `meuse`; never returns."""
     try:
-        app()
+        with words_for_storage():
+            app()
     except HostError as failure:
         print(f"meuse: {failure.message}", file=sys.stderr)
         if failure.advice:

@@ -29,6 +29,7 @@ def devices(
     from meuse.checks import host_runs
     from meuse.clock import Clock
     from meuse.config import load_with
+    from meuse.invocation import meuse
     from meuse.journal.database import FILE_NAME, open_reader
 
     folder = Path(load_with(config, data).host.data)
@@ -45,7 +46,7 @@ def devices(
             return
         _table([HEADS, *(_cells(entry, runs, Clock().utc_ms()) for entry in entries)])
         if not runs:
-            print("no host is running on this data; start one: meuse run")
+            print(f"no host is running on this data; start one: {meuse('run')}")
 
 
 def _cells(entry: "Entry", runs: bool, now_ms: int) -> tuple[str, ...]:

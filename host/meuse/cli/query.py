@@ -127,7 +127,7 @@ def _selection(
     from meuse.errors import ConfigError
     from meuse.query.selection import Selection, parse_time
 
-    if sql and (devices or channels or from_ or to or undated):
+    if sql is not None and (devices or channels or from_ or to or undated):
         raise ConfigError("--sql says itself what it wants", "put device and time into its WHERE")
     now_ms = Clock().utc_ms()
     from_ms = None if from_ is None else parse_time(from_, now_ms, "--from")
@@ -146,7 +146,9 @@ def _sql(selection: "Selection", step: str | None, stat: str | None, last: bool,
         raise ConfigError("--step, --last, --gaps and --sql exclude each other", "use one of them")
     if stat and not step:
         raise ConfigError("--stat needs --step", "add for example --step 1h")
-    if sql:
+    if sql is not None:
+        if not sql.strip():
+            raise ConfigError("--sql is empty", 'for example --sql "SELECT * FROM readings LIMIT 10"')
         return sql
     if last:
         return ask.last(selection)
@@ -164,17 +166,20 @@ def _run(work: Callable[[], int], sql: str | None) -> int:
     import duckdb
 
     from meuse.errors import ConfigError, HostError
+    from meuse.invocation import meuse
 
     try:
         return work()
     except duckdb.Error as error:
         if sql:
-            raise ConfigError(f"SQL: {error}", 'meuse query --sql "DESCRIBE readings" shows the columns') from error
+            advice = meuse('query --sql "DESCRIBE readings"') + " shows the columns"
+            raise ConfigError(f"SQL: {error}", advice) from error
         raise HostError(f"the query failed: {error}", "narrow it with --from or --device") from error
 
 
 def _notes(db: "duckdb.DuckDBPyConnection", selection: "Selection", count: int) -> None:
     """On standard error: what the rows above do not show."""
+    from meuse.invocation import meuse
     from meuse.query import ask
 
     if selection.ranged and not selection.undated:
@@ -184,7 +189,7 @@ def _notes(db: "duckdb.DuckDBPyConnection", selection: "Selection", count: int) 
     (gaps, records, unknown) = db.execute(ask.count_gaps(selection)).fetchall()[0]
     if gaps:
         more = " and an unknown number" if unknown else ""
-        _say(f"{gaps} gaps: {records}{more} records are lost; meuse query --gaps says when and why")
+        _say(f"{gaps} gaps: {records}{more} records are lost; {meuse('query --gaps')} says when and why")
     if not count:
         _say("no readings match")
 

@@ -17,7 +17,7 @@ def run(
     serial: Annotated[list[str] | None, typer.Option(help="Port: path, glob or usb:SERIALNUMBER.")] = None,
     check: Annotated[bool, typer.Option("--check", help="Check everything, start nothing.")] = False,
     sim: Annotated[bool, typer.Option("--sim", help="Start three virtual boards as well.")] = False,
-    seconds: Annotated[float | None, typer.Option("--for", help="Stop by itself after so many seconds.")] = None,
+    seconds: Annotated[float | None, typer.Option("--for", help="Stop by itself after so many seconds.", min=0)] = None,
 ) -> None:
     """Carry readings from boards into storage."""
     from meuse import foreground

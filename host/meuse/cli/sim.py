@@ -16,7 +16,7 @@ def sim(
     data: Annotated[Path, typer.Option(help="Folder for boards and keys; the host needs the same keys.")] = Path(
         "data"
     ),
-    seconds: Annotated[float | None, typer.Option("--for", help="Stop after so many seconds.")] = None,
+    seconds: Annotated[float | None, typer.Option("--for", help="Stop after so many seconds.", min=0)] = None,
 ) -> None:
     """Run virtual boards: the real firmware in a simulated world."""
     from meuse import foreground

@@ -27,7 +27,7 @@ def tail(
         str | None,
         typer.Option("--format", help="table, csv or jsonl; a table unless piped, then csv."),
     ] = None,
-    seconds: Annotated[float | None, typer.Option("--for", help="Stop by itself after so many seconds.")] = None,
+    seconds: Annotated[float | None, typer.Option("--for", help="Stop by itself after so many seconds.", min=0)] = None,
     data: Data = None,
 ) -> None:
     """Follow new readings as they are stored."""

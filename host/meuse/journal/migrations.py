@@ -68,14 +68,19 @@ STEPS: tuple[str, ...] = (
 )
 
 
+def newer(version: int) -> JournalError:
+    """What to say of a journal that another program has brought beyond these steps."""
+    return JournalError(
+        f"this journal was written by a newer Meuse (version {version}, here {len(STEPS)})",
+        "use the newer program, or another --data folder",
+    )
+
+
 def migrate(db: sqlite3.Connection) -> None:
     """Bring the tables to this version, one transaction per step; refuses a newer journal."""
     (version,) = db.execute("PRAGMA user_version").fetchone()
     if version > len(STEPS):
-        raise JournalError(
-            f"this journal was written by a newer Meuse (version {version}, here {len(STEPS)})",
-            "use the newer program, or another --data folder",
-        )
+        raise newer(version)
     for number in range(version, len(STEPS)):
         # One script, so that a crash leaves either the step before or the step after.
         db.executescript(f"BEGIN IMMEDIATE; {STEPS[number]}; PRAGMA user_version = {number + 1}; COMMIT;")

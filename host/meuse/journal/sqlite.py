@@ -11,9 +11,9 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TypeVar
 
-from meuse.errors import JournalBusy, JournalError
+from meuse.errors import JournalError
 from meuse.journal.batch import Batch, Outcome
-from meuse.journal.database import open_reader
+from meuse.journal.database import open_reader, primary_code, told
 from meuse.journal.purge import purge_step
 from meuse.journal.writer import Writer, newest_id
 
@@ -112,7 +112,7 @@ class SqliteJournal:
         try:
             return call(argument)
         except sqlite3.Error as error:
-            if _code(error) not in _SOUND and self._writer is not None:
+            if primary_code(error) not in _SOUND and self._writer is not None:
                 self._writer.reopen()
             raise
 
@@ -121,18 +121,3 @@ class SqliteJournal:
             return await asyncio.get_running_loop().run_in_executor(thread, call, *args)
         except sqlite3.Error as error:
             raise told(error, self.path) from error
-
-
-def told(error: sqlite3.Error, path: Path) -> JournalError:
-    """The same error in words, with what to do next."""
-    code = _code(error)
-    if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
-        return JournalBusy(f"{path} is locked by another program", "close what holds it open")
-    if code == sqlite3.SQLITE_FULL:
-        return JournalError(f"the disk under {path} is full", "free some space")
-    return JournalError(f"{path}: {error}", "check the disk; `meuse doctor` says more")
-
-
-def _code(error: sqlite3.Error) -> int:
-    """SQLite's primary error code; 0 when Python raised before SQLite was asked."""
-    return getattr(error, "sqlite_errorcode", 0) & 0xFF

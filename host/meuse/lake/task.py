@@ -79,16 +79,16 @@ class LakeWriter:
             await self._journal.write(partial(catalog.store, found=found, now_ms=self._utc_ms()))
 
     async def _write(self, *options: str) -> bool:
-        process = await asyncio.create_subprocess_exec(
-            sys.executable,
-            "-m",
-            "meuse.lake",
-            str(self._data),
-            *options,
-            stdin=asyncio.subprocess.DEVNULL,
-            stdout=asyncio.subprocess.DEVNULL,
-            stderr=asyncio.subprocess.PIPE,
-        )
+        try:
+            process = await asyncio.create_subprocess_exec(
+                *(sys.executable, "-m", "meuse.lake", str(self._data), *options),
+                stdin=asyncio.subprocess.DEVNULL,
+                stdout=asyncio.subprocess.DEVNULL,
+                stderr=asyncio.subprocess.PIPE,
+            )
+        except OSError as error:  # no memory, no process, no descriptor left: later there may be
+            self._note(f"the writer cannot be started: {error}")
+            return False
         try:
             _, errors = await process.communicate()
         except asyncio.CancelledError:

@@ -78,7 +78,8 @@ class SerialLink:
         except (OSError, serial.SerialException, termios.error) as error:
             self._miss(path, _reason(path, error))
             return
-        self._missing.clear()
+        for name in (path, self.pattern):
+            self._missing.pop(name, None)
         log.info("serial %s: open", path)
         self.ports[path] = port
         port.start(self._opened(f"{KIND}:{path}", KIND, port))

@@ -6,7 +6,9 @@ than what the kernel holds.
 
 import asyncio
 import contextlib
+import errno
 import logging
+import resource
 import socket
 from typing import Any, cast
 
@@ -29,6 +31,21 @@ KEEPALIVE_EVERY_S = 10
 KEEPALIVE_TRIES = 3
 
 
+# What the host opens beside its connections: journal, lake, console logs, ports, listeners.
+OTHER_DESCRIPTORS = 128
+
+
+def room_for(connections: int) -> int:
+    """How many of these this process may have open at once; asks the system for more if need be."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = connections + OTHER_DESCRIPTORS
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        soft = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+        return max(1, soft - OTHER_DESCRIPTORS)
+    return connections
+
+
 class TcpLink:
     """Listens on one address; `address` is the real one once started."""
 
@@ -49,10 +66,14 @@ class TcpLink:
         try:
             self._server = await loop.create_server(lambda: _Connection(self), self._host, self._port, backlog=1024)
         except OSError as error:
-            raise NotReachable(
-                f"cannot listen on {self.address}: {error.strerror or error}",
-                "is another host running? name another address with --tcp HOST:PORT",
-            ) from error
+            advice = "name another address with --tcp HOST:PORT"
+            if error.errno == errno.EADDRINUSE:
+                why, advice = "it is in use", f"is another host running? {advice}"
+            elif error.errno == errno.EADDRNOTAVAIL:
+                why = "this machine has no such address"
+            else:
+                why = error.strerror or str(error)
+            raise NotReachable(f"cannot listen on {self.address}: {why}", advice) from error
         host, port = self._server.sockets[0].getsockname()[:2]
         self.address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 

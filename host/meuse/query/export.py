@@ -63,6 +63,7 @@ def _parquet(db: "duckdb.DuckDBPyConnection", sql: str, path: Path) -> int:
 def _xlsx(db: "duckdb.DuckDBPyConnection", sql: str, path: Path) -> int:
     """One sheet per 1,048,575 rows; times are dates of Excel, UTC, since it knows no zones."""
     import xlsxwriter
+    from xlsxwriter.exceptions import FileCreateError
 
     kinds = [str(kind) for _, kind, *_ in db.execute(f"DESCRIBE {sql}").fetchall()]
     times = [kind.startswith("TIMESTAMP") for kind in kinds]
@@ -78,7 +79,10 @@ def _xlsx(db: "duckdb.DuckDBPyConnection", sql: str, path: Path) -> int:
         _cells(sheet, line, row, times, moment)
     if not count:
         _sheet(book, result.columns)
-    book.close()
+    try:
+        book.close()
+    except FileCreateError as error:  # it hides the OSError in its arguments
+        raise OSError(*error.args[0].args) from error
     return count
 
 

@@ -18,7 +18,9 @@ _UNITS_MS: Final = {
     "d": 86_400_000,
     "w": 604_800_000,
 }
-_LENGTH = re.compile(r"(\d+)\s*([a-z]+)")
+_LENGTH = re.compile(r"(\d{1,15})\s*([a-z]+)")
+# A thousand years: with it no time of the calendar leaves what DuckDB can count.
+_LONGEST_MS: Final = 365_250 * 86_400_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,9 +65,10 @@ class Selection:
 def parse_length(text: str, option: str) -> int:
     """`10s`, `5m`, `1h`, `1d`, `2w`, `500ms` as milliseconds; raises ConfigError."""
     match = _LENGTH.fullmatch(text.strip())
-    if match is None or match[2] not in _UNITS_MS or int(match[1]) == 0:
+    length_ms = int(match[1]) * _UNITS_MS.get(match[2], 0) if match is not None else 0
+    if not 0 < length_ms <= _LONGEST_MS:
         raise ConfigError(f"{option} {text!r} is not a length of time", "write it like 10s, 5m, 1h or 1d")
-    return int(match[1]) * _UNITS_MS[match[2]]
+    return length_ms
 
 
 def parse_time(text: str, now_ms: int, option: str) -> int:
