@@ -168,7 +168,6 @@ class App:
             elif event.what == NEED_ANCHOR and self.clock.offset_ms is not None:
                 utc_ms = self.clock.utc_ms(now)
                 self.append(ANCHOR, (now, utc_ms, self.clock.err_ms, self.clock.boot))
-
         elif isinstance(event, Refused):
             self.refused = event
             if event.seq:
