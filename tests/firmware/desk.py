@@ -102,12 +102,12 @@ class Desk:
         self.damaged = 0
         self.connections = 0
         self._wire = wire
-        self._up = False
+        self.connected = False
 
     def poll(self) -> None:
-        if not self._up:
-            self._up = self._wire.open()
-            if not self._up:
+        if not self.connected:
+            self.connected = self._wire.open()
+            if not self.connected:
                 time.sleep(0.02)
                 return
             self.connections += 1
@@ -118,7 +118,7 @@ class Desk:
             data = self._wire.read()
             if not data:
                 self._wire.close()
-                self._up = False
+                self.connected = False
                 return
             self._deframer.feed(data)
         self._receive(int(time.monotonic() * 1000))
@@ -165,4 +165,4 @@ class Desk:
 
     def close(self) -> None:
         self._wire.close()
-        self._up = False
+        self.connected = False

@@ -144,6 +144,36 @@ def test_killed_and_started_again_it_is_the_same_board(stove: VirtualBoard, desk
             assert all(value in rest for value in values), f"{name}: stored {values}, served {served}"
 
 
+def test_deploying_again_changes_what_changed_and_keeps_what_was_set(tmp_path: Path) -> None:
+    stove = start("stove", tmp_path, "--heap", "192k")
+    desk = Desk("stove-1", Port(stove.folder / "tty"), KEY)
+
+    def asked(key: str) -> str:
+        desk.until(lambda: desk.connected and desk.memory.streams, "the board")
+        desk.text.clear()
+        desk.type(f"config get {key}")
+        found = desk.until(lambda: [t for t in desk.text if t.startswith(f"{key} = ")], key)
+        return str(found[0])
+
+    def started_again() -> None:
+        stove.kill()
+        desk.close()
+        desk.memory.streams.clear()
+        stove.start()
+
+    with stove:
+        assert asked("watchdog_ms") == "watchdog_ms = 8000"
+        desk.type("config set watchdog_ms 9000")
+        desk.until(lambda: any("stored" in t for t in desk.text), "the new setting")
+        started_again()
+        assert asked("watchdog_ms") == "watchdog_ms = 9000", "the same product again"
+        product = tmp_path / "product.toml"
+        product.write_text(product.read_text().replace('watchdog = "8s"', 'watchdog = "7s"'))
+        started_again()
+        assert asked("watchdog_ms") == "watchdog_ms = 7000", "another product"
+    desk.close()
+
+
 @pytest.mark.parametrize("name", ["weather", "building"])
 def test_products_on_the_network(name: str, tmp_path: Path) -> None:
     listener = Listener()

@@ -1,7 +1,7 @@
 """What a virtual board runs first: its flash, then the firmware as it is. Simulated: a real board begins at main.py.
 
-Started by the world as `micropython -m start`; argv: deploy folder, flash file, blocks of flash. At the first start
-config.msgpack and secret.bin are copied from the deploy folder into the flash, as `make deploy` does by cable.
+Started by the world as `micropython -m start`; argv: deploy folder, flash file, blocks of flash. What is new in the
+deploy folder is copied into the flash, as `make deploy` does by cable; what a technician set on the board stays.
 
 The compiled firmware is an image that stands for the part of the flash a board maps into its memory (ROMFS); here it
 has to lie in the heap, so the world gives so much more of it.
@@ -25,13 +25,14 @@ def plug_in_rom():
 
 
 def deploy(folder):
-    """Copies what the flash has not yet; what it has stays, as on a board that was deployed once."""
-    for name in ("config.msgpack", "secret.bin"):
-        if name not in os.listdir(FLASH) and name in os.listdir(folder):
-            with open(folder + "/" + name, "rb") as source:
+    """Copies each NAME.new, which then becomes NAME: cut off in between, it is copied again."""
+    for new in os.listdir(folder):
+        if new.endswith(".new"):
+            with open(folder + "/" + new, "rb") as source:
                 data = source.read()
-            with open(FLASH + "/" + name, "wb") as f:
+            with open(FLASH + "/" + new[:-4], "wb") as f:
                 f.write(data)
+            os.rename(folder + "/" + new, folder + "/" + new[:-4])
 
 
 def ready(app):

@@ -38,7 +38,7 @@ def arguments() -> argparse.ArgumentParser:
     p.add_argument("--dir", type=Path, required=True, help="the board's folder: flash, serial port, logs")
     p.add_argument("--device", required=True, help="device id, as provisioned on the host")
     p.add_argument("--host", default="127.0.0.1:7878", help="host:port that TCP links lead to")
-    p.add_argument("--key", type=Path, help="the device's key; deployed at the first start only")
+    p.add_argument("--key", type=Path, help="file of the device's key")
     p.add_argument("--speed", type=Fraction, help="world's seconds per real second (the scenario's)")
     p.add_argument("--heap", type=heap_bytes, help="the board's heap, such as 96k (the scenario's)")
     p.add_argument("--micropython", help="interpreter (MICROPYTHON, or the one beside this Python)")
@@ -71,8 +71,9 @@ def play(options: argparse.Namespace) -> int:
     if options.module == "start":
         board = deploy.Board(played.product, options.device, options.host, options.key)
         path, rom = deploy.firmware(FIRMWARE)
-        deploy.files(board, folder / "deploy", FIRMWARE)
-        words = (str(folder / "deploy"), str(folder / "flash.bin"), str(FLASH_BLOCKS))
+        flash = folder / "flash.bin"
+        deploy.files(board, flash, folder / "deploy", FIRMWARE)
+        words = (str(folder / "deploy"), str(flash), str(FLASH_BLOCKS))
     else:
         path, rom, words = options.path, None, tuple(options.arguments)
     image = Image(interpreter, options.heap or played.heap_bytes, path, options.module, words, played.uart, rom)

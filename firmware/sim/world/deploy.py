@@ -1,4 +1,4 @@
-"""What goes onto a virtual board before its first start: compiled firmware, configuration, key.
+"""What goes onto a virtual board before it starts: compiled firmware, configuration, key.
 
 Owns the files' places; how firmware and products are compiled is the business of firmware/build.py and
 firmware/product.py.
@@ -36,8 +36,9 @@ def firmware(folder: Path) -> tuple[str, Path]:
     return f"{build / 'mpy-sim'}:.frozen", build / "board.romfs"
 
 
-def files(board: Board, target: Path, folder: Path) -> None:
-    """Writes config.msgpack and secret.bin to `target`; start.py copies them to a flash that has none."""
+def files(board: Board, flash: Path, target: Path, folder: Path) -> None:
+    """Puts config.msgpack and secret.bin into `target` for a flash that has not got them, or others: deploying the
+    same again changes nothing, not even what was set on the board since."""
     sys.path[:0] = [str(folder), str(folder.parent / "protocol")]
     product = importlib.import_module("product")
     target.mkdir(exist_ok=True)
@@ -45,10 +46,13 @@ def files(board: Board, target: Path, folder: Path) -> None:
         config = product.compile_product(board.product, board.host)
     except product.ProductError as e:
         raise DeployError(str(e)) from None
-    (target / "config.msgpack").write_bytes(config)
-    secret = target / "secret.bin"
-    secret.touch(mode=0o600)
-    secret.write_bytes(product.secret(board.device, _key(board.key) if board.key else None))
+    secret = product.secret(board.device, _key(board.key) if board.key else None)
+    for name, content in (("config.msgpack", config), ("secret.bin", secret)):
+        there = target / name
+        if not flash.exists() or not there.exists() or there.read_bytes() != content:
+            new = target / f"{name}.new"
+            new.touch(mode=0o600)
+            new.write_bytes(content)
 
 
 def _key(path: Path) -> bytes:
