@@ -23,7 +23,20 @@ from meuse_protocol import host_states, states
 from meuse_protocol.board_endpoint import EVENTS_MAX, BoardEndpoint, Needed, Time
 from meuse_protocol.framing import FRAME, Deframer, frame
 from meuse_protocol.host_endpoint import GapFound
-from meuse_protocol.messages import ANCHOR, BLOB, GAP_LOG_FULL, SCHEMA
+from meuse_protocol.messages import (
+    ACK,
+    ANCHOR,
+    BLOB,
+    ERR,
+    GAP,
+    GAP_LOG_FULL,
+    HELLO,
+    SCHEMA,
+    TIME,
+    WELCOME,
+    record,
+    splice,
+)
 from meuse_protocol.received import RangeSet
 
 from tests.protocol.effort import EXAMPLES
@@ -292,6 +305,30 @@ class Rivers(RuleBasedStateMachine):
         if bytes(e2e) not in self.seen:
             self.host_hears(bytes(e2e))
             self.board_hears(bytes(e2e))
+
+    @precondition(lambda self: self.keyed)
+    @rule(
+        body=st.sampled_from(["ack", "welcome", "hello", "data", "gap", "refusal", "time"]),
+        short=st.booleans(),
+        seal=st.sampled_from(["none", "zeros", "stolen"]),
+        n=st.integers(0, 200),
+    )
+    def invented(self, body: str, short: bool, seal: str, n: int) -> None:
+        bodies = {
+            "ack": (ACK, n, 32),
+            "welcome": (WELCOME, 16, 0, 0, n, 32, self.nonce),
+            "hello": (HELLO, 16, 0, n + 1, n + 1, 1024, 32, "board-1", [], n),
+            "data": (BLOB, n + 1, 1, None, b"invented"),
+            "gap": (GAP, n + 2, 1, n + 1, 1),
+            "refusal": (ERR, 1, "0.1"),
+            "time": (TIME, self.nonce + 1, n, 0),
+        }
+        stolen = self.seen[n % len(self.seen)][-8:] if self.seen else b""
+        mac = {"none": b"", "zeros": bytes(8), "stolen": stolen}[seal]
+        e2e = splice(record(*bodies[body]), 0 if short else self.stream) + mac
+        if e2e not in self.seen:
+            self.host_hears(e2e)
+            self.board_hears(e2e)
 
     @rule(noise=st.binary(max_size=40))
     def noise(self, noise: bytes) -> None:

@@ -145,6 +145,16 @@ def test_the_newest_overtakes_the_backlog_and_alarms_overtake_all():
     assert seqs(packets_of(endpoint, 100))[:3] == [alarm, seq, 32]
 
 
+def test_holes_are_filled_before_new_records_when_an_ack_could_not_name_them_all():
+    for islands, overtakes in ((8, True), (9, False)):
+        endpoint, log = ready(100)
+        endpoint.receive(down(ACK, 33, 32, None, *([1, 1] * (islands - 1))), 100)
+        endpoint.record_added(log.append(BLOB, 1, None, b"new"))
+        sent = seqs(packets_of(endpoint, 100))
+        assert sent[0] == 100  # it was sent first of all, and is lost
+        assert (sent[1] == 101) == overtakes
+
+
 def test_what_the_host_has_beyond_cum_is_not_sent_again():
     endpoint, log = board(100)
     endpoint.link_up(0, 1024, NONCE)
