@@ -59,6 +59,10 @@ def build(target: Path | None = None, keep: frozenset[str] = frozenset()) -> dic
     with (out / ".lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         compiler = mpy_cross()
+        state = _state(compiler, keep)
+        made = _made(out, state)
+        if made:
+            return made
         shims = _shims()
         trees = {name: ast.parse(text) for name, text in shims.items()}
         port = set().union(CALLED_BY_C, *(words(trees[name]) for name in ("machine", "network", "_onewire")))
@@ -74,7 +78,27 @@ def build(target: Path | None = None, keep: frozenset[str] = frozenset()) -> dic
         if not (out / "board.romfs").is_file() or (out / "board.romfs").read_bytes() != image:
             (out / "board.romfs-new").write_bytes(image)
             (out / "board.romfs-new").replace(out / "board.romfs")
+        (out / ".made").write_text(json.dumps([state, sizes]))
     return sizes
+
+
+def _state(compiler: str, keep: frozenset[str]) -> str:
+    """Stands for everything that the result depends on: every start of a virtual board asks whether it is old."""
+    files = [p for folder in (*PACKAGES.values(), FIRMWARE / "sim/micropython") for p in folder.rglob("*.py")]
+    digest = hashlib.sha256(f"{compiler} {Path(compiler).stat().st_mtime_ns} {sorted(keep)}".encode())
+    for path in sorted([*files, *FIRMWARE.glob("*.py")]):
+        digest.update(b"%s\0%s\0" % (str(path.relative_to(ROOT)).encode(), path.read_bytes()))
+    return digest.hexdigest()
+
+
+def _made(out: Path, state: str) -> dict[str, int]:
+    """The sizes of a build that is up to date and whole; empty when there is none."""
+    try:
+        before, sizes = json.loads((out / ".made").read_text())
+    except (OSError, ValueError):
+        return {}
+    files = [out / "board.romfs", out / "mpy-sim/start.mpy", *(out / "mpy" / f"{name}.mpy" for name in sizes)]
+    return sizes if before == state and all(file.is_file() for file in files) else {}
 
 
 def mpy_cross() -> str:
