@@ -20,7 +20,7 @@ from meuse_protocol.columns_decode import decode
 from meuse_protocol.framing import FRAME, TEXT, Deframer, frame
 from meuse_protocol.host_endpoint import GapFound, HostEndpoint, Record
 from meuse_protocol.host_stream import StreamState
-from meuse_protocol.messages import DATA, SINGLE, parse, splice
+from meuse_protocol.messages import DATA, SINGLE, head, parse, splice
 
 DEFAULT: dict[str, Any] = {
     "product": "bench",
@@ -109,6 +109,10 @@ class Board:
         beside.write_text(json.dumps(values))
         beside.replace(self.folder / "values.json")
 
+    def served(self, channel: str) -> list[Any]:
+        """What the sensors gave, in order."""
+        return [json.loads(line) for line in (self.folder / f"served.{channel}").read_text().splitlines()]
+
     def start(self) -> "Board":
         self.socket, there = map(self._own, socket.socketpair())
         self._spawn(there)
@@ -126,6 +130,7 @@ class Board:
 
     def plug(self) -> None:
         """A fresh host end: what a host process knows of a link when it opens it."""
+        self.kinds: list[int] = []  # types of the packets since then
         self.host = HostEndpoint(self.memory, trusted=self.memory.key is None)
         self.deframer = Deframer(2048)
 
@@ -144,6 +149,7 @@ class Board:
                 self.text.append(item[1].decode())
             elif item[0] == FRAME:
                 self.frames += 1
+                self.kinds.append(head(item[1])[0])
                 if self.listening:
                     self.host.receive(item[1], now, self.utc_ms)
             else:

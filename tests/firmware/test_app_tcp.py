@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from meuse_protocol.messages import DATA
+from meuse_protocol.messages import DATA, HELLO
 
 from .peer import DEFAULT, TcpBoard
 
@@ -25,6 +25,7 @@ def complete(board: TcpBoard) -> None:
     (state,) = board.memory.streams.values()
     assert state.cum == state.next_seq
     assert board.memory.gaps == []
+    assert board.memory.values(0) == board.served("flue")
 
 
 def test_readings_arrive_over_tcp(board: TcpBoard) -> None:
@@ -51,6 +52,7 @@ def test_a_host_that_starts_late_or_again_is_found(board: TcpBoard) -> None:
     before = len(board.memory.values(0))
     board.until(lambda: len(board.memory.values(0)) >= before + 20, 20)
     assert board.connects == 2
+    assert board.kinds[0] == HELLO, "a new connection begins with who is speaking"
     assert board.stop() == 0
     complete(board)
 

@@ -3,7 +3,8 @@
     micropython -X heapsize=... -m bench FOLDER     MICROPYPATH: the compiled firmware; MEUSE_UART0: its serial port
 
 FOLDER holds config.msgpack, values.json (channel -> value, [-q], null for never ready, a text to raise; read again at
-each reading) and the board's own files. FOLDER/stop, once there, stops it; a reboot ends it with status 7.
+each reading), served.CHANNEL (what was read, in order) and the board's own files. FOLDER/stop, once there, stops it; a
+reboot ends it with status 7.
 """
 
 import json
@@ -35,6 +36,9 @@ class Driver:
             value = json.load(f).get(self._name, 0)
         if isinstance(value, str):
             raise OSError(value)
+        if value is not None:
+            with open(folder + "/served." + self._name, "a") as f:
+                f.write(json.dumps(value) + "\n")
         return value
 
 
