@@ -143,7 +143,7 @@ class View:
         rows = [line.cells("\n" if tall else ", ") for line in lines]
         # Where a terminal is narrow, only the values are cut.
         widths = {name: max([len(name), *(len(row[at]) for row in rows)]) for at, name in enumerate(HEADS)}
-        others = sum(widths.values()) - widths[VALUES] + 2 * len(HEADS) + 1
+        others = sum(widths.values()) - widths[VALUES] + 2 * len(HEADS)
         widths[VALUES] = max(len(VALUES), self._console.width - others)
         for at, name in enumerate(HEADS):
             side: JustifyMethod = "left" if at <= HEADS.index(VALUES) else "right"

@@ -1,5 +1,8 @@
 """The commands as a person types them: what they print, what they advise, and their exit statuses."""
 
+import asyncio
+import contextlib
+import io
 import json
 import os
 import signal
@@ -12,10 +15,13 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from meuse import config, foreground
+from meuse.errors import NotReachable
 from meuse.journal.batch import Batch, Binding, Event, Gap, Row
 from meuse.journal.database import FILE_NAME
 from meuse.journal.writer import Writer
 from meuse.keys import KeyStore
+from rich.console import Console
 
 MEUSE = str(Path(sys.executable).with_name("meuse"))
 COMMANDS = ("run", "sim", "devices", "query", "export", "tail", "doctor", "frames", "measure")
@@ -85,10 +91,19 @@ def test_help_is_quick_and_lists_every_command(tmp_path: Path) -> None:
         (["run", "--tcp", "here"], "'here' is not HOST:PORT"),
         (["run", "--config", "none.toml"], "cannot read none.toml"),
         (["devices", "--config", "bad.toml"], "did you mean tcp?"),
+        (["run", "--config", "nobody.toml"], "did you mean 'serial'?"),
+        (["run", "--for", "-3"], "--for"),
+        (["query", "--sql", ""], "--sql is empty"),
+        (["query", "--from", "-999999999999w"], "is not a length of time"),
+        (["query", "--step", "99999999999999w"], "is not a length of time"),
     ],
 )
 def test_usage_ends_with_2(tmp_path: Path, words: list[str], said: str) -> None:
     (tmp_path / "bad.toml").write_text("[tpc]\n")
+    (tmp_path / "nobody.toml").write_text('[trust]\nlinks = ["seral"]\n')
+    Writer(tmp_path / "journal.sqlite", 0).close()
+    if words[0] == "query":
+        words = [*words, "--data", "."]
     done = typed(tmp_path, *words)
     assert done.returncode == 2
     assert said in done.stderr
@@ -110,6 +125,43 @@ def test_without_a_journal_readers_say_how_to_get_one(tmp_path: Path) -> None:
     done = typed(tmp_path, "devices")
     assert done.returncode == 1
     assert "there is no journal" in done.stderr and f"next: start one: {MEUSE} run --sim" in done.stderr
+
+
+@pytest.mark.parametrize(
+    "words", [["devices"], ["query"], ["tail", "--for", "0.1"], ["doctor"], ["run", "--for", "0.1"]]
+)
+@pytest.mark.parametrize(("content", "said"), [(b"", "is empty"), (b"noise" * 900, "file is not a database")])
+def test_a_file_that_is_no_journal_is_named_in_words(
+    tmp_path: Path, words: list[str], content: bytes, said: str
+) -> None:
+    (tmp_path / FILE_NAME).write_bytes(content)
+    done = typed(tmp_path, *words, "--data", ".", *(["--tcp", "127.0.0.1:0"] if words[0] == "run" else []))
+    if words[0] == "run" and not content:
+        assert done.returncode == 0  # as good as none
+        return
+    assert done.returncode == 1
+    assert f"journal.sqlite{' ' if not content else ': '}{said}" in done.stdout + done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_beside_virtual_boards_any_free_port_will_do_unless_one_was_asked_for(tmp_path: Path) -> None:
+    said = io.StringIO()
+
+    async def scene() -> None:
+        found = config.load_with(None, tmp_path)
+        with contextlib.suppress(OSError), socket.create_server(("127.0.0.1", 7878)):
+            with pytest.raises(NotReachable):
+                await foreground._started(found, Console(file=said), anywhere=False)
+            host = await foreground._started(found, Console(file=said), anywhere=True)
+            (link,) = host.tcp
+            await host.stop(finish_lake=False)
+            assert link.address.startswith("127.0.0.1:") and not link.address.endswith(":7878")
+            assert f"taking {link.address}" in said.getvalue().replace("\n", "")
+
+    asyncio.run(scene())
+    assert config.load_with(None).tcp.listen is config.DEFAULT_LISTEN
+    (tmp_path / "meuse.toml").write_text('[tcp]\nlisten = ["127.0.0.1:7878"]\n')
+    assert config.load_with(tmp_path / "meuse.toml").tcp.listen is not config.DEFAULT_LISTEN
 
 
 def test_run_for_some_seconds_and_what_to_type_next(tmp_path: Path) -> None:

@@ -197,3 +197,10 @@ def test_the_catalog_reads_facts_once_and_keeps_the_first_schema(tmp_path: Path)
         assert known.origin(STREAM) == ("stove-1", "default", "default")
     assert db.execute("SELECT boot, cause, firmware, seq FROM boots").fetchall() == [(4, 1, "0.1.0", 2)]
     journal.close()
+
+
+@pytest.mark.parametrize("sid", [0, 128, 1 << 31, (1 << 32) - 1])
+def test_a_schema_id_that_cannot_be_waits_for_no_schema(sid: int) -> None:
+    """Nor may it break the table for everybody else."""
+    (row,) = rows_of(messages.record(messages.SINGLE, 7, sid, NOON_S, 1), facts(STOVE))
+    assert row["quality"] == "undecodable" and row["text"]

@@ -1,9 +1,14 @@
 """The running host over real sockets: stored means acknowledged, strangers change only counters."""
 
 import asyncio
+import resource
 import socket
 from pathlib import Path
 
+import pytest
+from meuse import bridge
+from meuse.identity import TRUSTED_BINDS_PER_MINUTE
+from meuse.links.tcp import OTHER_DESCRIPTORS, room_for
 from meuse_protocol.framing import frame
 from meuse_protocol.messages import HELLO, record
 from meuse_protocol.received import RangeSet
@@ -225,3 +230,68 @@ def test_more_connections_than_allowed_are_closed_at_once(tmp_path: Path) -> Non
                 one.close()
 
     asyncio.run(scene())
+
+
+def test_a_host_that_stops_reads_no_more_whatever_becomes_free(tmp_path: Path) -> None:
+    async def scene() -> None:
+        async with running(tmp_path) as host:
+            board = LightBoard("stove-1", key_of(tmp_path, "stove-1"))
+            board.add(3)
+            await board.connect(host.tcp[0].address)
+            await board.drained()
+            (connection,) = host.tcp[0].connections
+            host.bridge.pressure(True)
+            host.bridge.stop_reading()
+            host.bridge.pressure(False)  # the last commit has made room
+            assert connection._transport is not None and not connection._transport.is_reading()
+            board.unplug()
+
+    asyncio.run(scene())
+
+
+def test_strangers_are_sent_away_but_not_while_nobody_is_heard(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bridge, "STRANGER_S", 0.05)
+
+    async def scene() -> None:
+        async with running(tmp_path) as host:
+            host.bridge.pressure(True)
+            quiet = LightBoard("nobody-1", bytes(32))
+            await quiet.connect(host.tcp[0].address)
+            await until(lambda: host.bridge.sessions, "its session")
+            (session,) = host.bridge.sessions
+            timer = host.bridge._timers[session]
+            await until(lambda: host.bridge._timers[session] is not timer, "another look")
+            assert host.bridge.sessions
+            host.bridge.pressure(False)
+            await until(lambda: not host.bridge.sessions, "it is sent away")
+            assert host.bridge.totals()["strangers"] == 1
+            assert not host.bridge._timers
+            quiet.unplug()
+
+    asyncio.run(scene())
+
+
+def test_who_connects_again_and_again_may_not_bind_again_and_again(tmp_path: Path) -> None:
+    async def scene() -> None:
+        async with running(tmp_path, trust={"links": ["tcp"]}) as host:
+            for _ in range(TRUSTED_BINDS_PER_MINUTE + 3):
+                board = LightBoard("bare-1", None)
+                await board.connect(host.tcp[0].address)
+                await until(lambda: board.received > 20, "WELCOME, or ERR")  # noqa: B023
+                board.unplug()
+            assert len(ask(tmp_path, "SELECT * FROM streams")) == TRUSTED_BINDS_PER_MINUTE + 1
+            assert host.bridge.totals()["unknown_device"] > 0
+
+    asyncio.run(scene())
+
+
+def test_more_descriptors_are_asked_for_or_fewer_connections_taken() -> None:
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (OTHER_DESCRIPTORS + 50, before[1]))
+        assert room_for(60) == 60
+        assert resource.getrlimit(resource.RLIMIT_NOFILE)[0] == OTHER_DESCRIPTORS + 60
+        if before[1] != resource.RLIM_INFINITY:
+            assert room_for(before[1]) == before[1] - OTHER_DESCRIPTORS
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)

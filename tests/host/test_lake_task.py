@@ -110,3 +110,22 @@ def test_trouble_is_told_once_and_its_end_too(tmp_path: Path, monkeypatch: pytes
     assert "lake" in told[0]
     assert told[1] == lake.trouble == ""
     assert readings(tmp_path) == 20
+
+
+def test_a_writer_that_cannot_be_started_is_trouble_and_no_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No memory or no descriptor left for a process: it is told, and tried again."""
+    told: list[str] = []
+
+    async def scene() -> None:
+        journal = await filled(tmp_path, 20)
+        lake = LakeWriter(journal, tmp_path, lambda: NOON_MS, told.append)
+        with monkeypatch.context() as without:
+            without.setattr("sys.executable", str(tmp_path / "no-python"))
+            assert not await lake.finish()
+        assert "cannot be started" in told[0]
+        assert await lake.finish()
+        assert told[1:] == [""]
+        await journal.close()
+
+    asyncio.run(scene())
+    assert readings(tmp_path) == 20
