@@ -8,7 +8,6 @@ from meuse_protocol.columns import encode, single
 from meuse_protocol.messages import DATA, SINGLE, record
 
 OVERHEAD = 24  # array header, type, full stream id, seq, MAC
-TRIES = 3  # encodings of one batch, each with fewer rows, before one row by itself must do
 
 
 class Batcher:
@@ -51,17 +50,19 @@ class Batcher:
         boot = self._clock.boot if self._clock.offset_ms is None else None
         times = self._clock.ticks(times, group.settings["tick_ms"])
         while rows:
-            n = len(rows)
-            for _ in range(TRIES):
-                kind, body = DATA, encode(group.sid, times[:n], rows[:n], boot)
-                if n == 1 or group.size * 2 < self._room:
-                    break
-                size = len(record(kind, 0, *body))
+            n, kind = len(rows), SINGLE
+            while n > 1 and kind == SINGLE:
+                try:
+                    body = encode(group.sid, times[:n], rows[:n], boot)
+                    size = 0 if group.size * 2 < self._room else len(record(DATA, 0, *body))
+                except MemoryError:
+                    size = 4 * self._room  # fewer rows need less
                 if size <= self._room:
-                    break
-                n = max(1, n * self._room // size - 1)
-            if n == 1:
-                kind, body = SINGLE, single(group.sid, times[0], rows[0], boot)
+                    kind = DATA
+                else:
+                    n = max(1, n * self._room // size - 1)
+            if kind == SINGLE:
+                body = single(group.sid, times[0], rows[0], boot)
             self._append(kind, body, urgent)
             rows, times = rows[n:], times[n:]
 

@@ -103,3 +103,24 @@ def test_the_estimate_is_not_below_what_a_list_takes():
     assert bytes_of([0, 0, 0, 0], [0, 0, 0, 0]) == 2
     assert bytes_of([1 << 20], [0]) >= 5
     assert OVERHEAD >= 3 + 1 + 5 + 5 + 8
+
+
+def test_a_heap_too_small_for_the_batch_makes_smaller_ones():
+    import meuse_board.batcher as module
+
+    whole = module.encode
+
+    def encode(sid, times, rows, boot):
+        if len(rows) > 8:
+            raise MemoryError
+        return whole(sid, times, rows, boot)
+
+    b = Bench(max_rows=60)
+    module.encode = encode
+    try:
+        for i in range(60):
+            b.batcher.add(b.group, i * 1000, [i, -i], False)
+    finally:
+        module.encode = whole
+    assert sum(b.rows()) == 60
+    assert max(b.rows()) <= 8
