@@ -11,13 +11,14 @@ OVERHEAD = 24  # array header, type, full stream id, seq, MAC
 
 
 class Batcher:
-    """`append(type, body, urgent)` puts a record into the log -> its seq or None."""
+    """`append(type, body, urgent)` puts a record into the log; `encode` as columns.encode."""
 
-    def __init__(self, groups: list, clock, max_pdu: int, append):
+    def __init__(self, groups: list, clock, max_pdu: int, append, encode=encode):
         self._groups = groups
         self._clock = clock
         self._room = max_pdu - OVERHEAD
         self._append = append
+        self._encode = encode
 
     def add(self, group, at_ms: int, row: list, urgent: bool) -> None:
         if group.rows:
@@ -53,7 +54,7 @@ class Batcher:
             n, kind = len(rows), SINGLE
             while n > 1 and kind == SINGLE:
                 try:
-                    body = encode(group.sid, times[:n], rows[:n], boot)
+                    body = self._encode(group.sid, times[:n], rows[:n], boot)
                     size = 0 if group.size * 2 < self._room else len(record(DATA, 0, *body))
                 except MemoryError:
                     size = 4 * self._room  # fewer rows need less

@@ -3,6 +3,7 @@
 from meuse_board.batcher import OVERHEAD, Batcher, bytes_of
 from meuse_board.clock import Clock
 from meuse_board.sampler import Group
+from meuse_protocol.columns import encode
 from meuse_protocol.messages import DATA, SINGLE, record
 
 
@@ -80,15 +81,15 @@ def test_every_record_fits_the_smallest_packet():
             assert size <= max_pdu or kind == SINGLE, (max_pdu, size, body[1])
             stored.append(1 if kind == SINGLE else body[1])
 
-        b.batcher._append = append
+        batcher = Batcher([b.group], b.clock, max_pdu, append)
         noise = 12345
         for i in range(100):
             row = []
             for _ in range(8):
                 noise = (noise * 69069 + 12345) & 0x3FFFFFFF
                 row.append(noise >> (noise & 15))
-            b.batcher.add(b.group, i * 1000, row, False)
-        b.batcher.close(b.group)
+            batcher.add(b.group, i * 1000, row, False)
+        batcher.close(b.group)
         assert sum(stored) == 100
 
 
@@ -106,21 +107,14 @@ def test_the_estimate_is_not_below_what_a_list_takes():
 
 
 def test_a_heap_too_small_for_the_batch_makes_smaller_ones():
-    import meuse_board.batcher as module
-
-    whole = module.encode
-
-    def encode(sid, times, rows, boot):
+    def heap_for_8_rows(sid, times, rows, boot):
         if len(rows) > 8:
             raise MemoryError
-        return whole(sid, times, rows, boot)
+        return encode(sid, times, rows, boot)
 
     b = Bench(max_rows=60)
-    module.encode = encode
-    try:
-        for i in range(60):
-            b.batcher.add(b.group, i * 1000, [i, -i], False)
-    finally:
-        module.encode = whole
+    batcher = Batcher([b.group], b.clock, 1024, b.append, heap_for_8_rows)
+    for i in range(60):
+        batcher.add(b.group, i * 1000, [i, -i], False)
     assert sum(b.rows()) == 60
     assert max(b.rows()) <= 8
