@@ -363,7 +363,9 @@ class HostEndpoint:
             return
         self._step(HELLO_BAD, refusal)
         if self._replies.error(None, now_ms, messages.ERR_DEVICE, refusal):
-            self._violate(refusal, name)
+            # Anybody may have written this name: it must do no harm where people read it.
+            shown = ["?" if not " " < letter <= "~" else letter for letter in name[:32]]
+            self._violate(refusal, "".join(shown))
 
     def _greet(self, due: Due, new: bool, fields: "list[Any]", now_ms: int) -> None:
         """A HELLO that verifies: from now on stream 0 is this stream."""

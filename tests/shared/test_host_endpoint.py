@@ -249,6 +249,13 @@ def test_who_is_refused_and_what_is_said():
         assert len(host.seen) == 1 and host.seen[0].counter == counter
 
 
+def test_a_strangers_name_is_shown_harmlessly():
+    host = new_host()
+    host.receive(hello(name="\x1b[2J\r\n" + "x" * 200 + "\u00e9"), 0)
+    (event,) = host.seen
+    assert event == Violation("unknown_device", "?[2J??" + "x" * 26)
+
+
 def test_a_stream_belongs_to_the_device_that_brought_it():
     host = greeted()
     host.receive(hello(name="other", psk=OLD_PSK), 0)
