@@ -36,8 +36,10 @@ LATE = (  # loaded by name when the settings or a person ask for them, or given 
     "meuse_board.drivers.",
     "meuse_board.links.",
     "meuse_board.console",
+    "meuse_board.wording",
     "meuse_board.config",
     "meuse_board.identity",
+    "meuse_board.log_boot",
     "meuse_board.outputs",
     "meuse_board.main",
 )

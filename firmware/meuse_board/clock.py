@@ -5,8 +5,6 @@ times before the first sync count from the boot (negative t0) and are dated by t
 since 1970 do not fit a board's float.
 """
 
-EPOCH_2000_S = 946684800  # ESP32 counts from 2000-01-01, RP2 and Unix from 1970-01-01
-
 
 class Clock:
     """`ticks_ms` and `ticks_diff` as MicroPython's: a counter that wraps, and the signed distance of two of its values.
@@ -44,9 +42,3 @@ class Clock:
         """Times of rows in ticks since 1970, or since the boot while UTC is unknown; rounded."""
         shift = (self.offset_ms or 0) + tick_ms // 2
         return [(t + shift) // tick_ms for t in uptimes_ms]
-
-
-def utc_text(utc_ms: int, gmtime) -> str:
-    """'2026-08-29 14:03:07 UTC', with the port's own gmtime, whatever its epoch."""
-    epoch_s = EPOCH_2000_S if gmtime(0)[0] == 2000 else 0
-    return "%d-%02d-%02d %02d:%02d:%02d UTC" % tuple(gmtime(utc_ms // 1000 - epoch_s)[:6])

@@ -4,9 +4,9 @@ Owns wording and commands; reads everything from the application and refuses to 
 Answers are generators, so that sampling goes on between two lines. The device's key is shown by no command.
 """
 
-from .clock import utc_text
 from .config import Config
 from .hardware import CAUSES
+from .wording import decimal, span, typed, utc_text
 
 WHY = ("", "sensor does not answer", "bus fault or bad checksum", "open or broken wire", "out of range")
 WHY += ("not ready", "stale")
@@ -133,33 +133,3 @@ class Console:
     def do_reboot(self, words):
         yield "flushing, then starting again"
         self._app.reboot()
-
-
-def typed(line: bytes) -> str:
-    """The line as meant: backspaces applied, escape codes of arrow keys and the like left out."""
-    out = bytearray()
-    for c in line:
-        if c in b"\b\x7f":
-            out = out[:-1]
-        elif 32 <= c < 127:
-            out.append(c)
-    return out.decode()
-
-
-def decimal(value: int, exp: int) -> str:
-    """value * 10**exp without a float: a board's float has 24 bits."""
-    if exp >= 0:
-        return str(value * 10**exp)
-    digits = "%0*d" % (1 - exp, abs(value))
-    return ("-" if value < 0 else "") + digits[:exp] + "." + digits[exp:]
-
-
-def span(ms: int) -> str:
-    """A length of time in its two largest units."""
-    if ms < 1000:
-        return "%d ms" % ms
-    s = ms // 1000
-    for size, unit, part, small in ((86400, "d", 3600, "h"), (3600, "h", 60, "min"), (60, "min", 1, "s")):
-        if s >= size:
-            return "%d %s %d %s" % (s // size, unit, s % size // part, small)
-    return "%d s" % s

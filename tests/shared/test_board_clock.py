@@ -1,6 +1,6 @@
-"""The board's clock: an uptime that never wraps, UTC that may come late and step, both epochs."""
+"""The board's clock: an uptime that never wraps, UTC that may come late and step."""
 
-from meuse_board.clock import Clock, utc_text
+from meuse_board.clock import Clock
 
 PERIOD = 1 << 30  # MicroPython's ticks_ms wraps here
 
@@ -66,33 +66,3 @@ def test_ticks_of_rows_count_from_the_boot_then_from_1970():
     assert clock.ticks([10, 25], 10) == [1, 3]
     clock.sync(1_790_000_000_499, 5)
     assert clock.ticks([1501, 2501], 1000) == [1_790_000_002, 1_790_000_003]
-
-
-def test_text_is_the_same_under_both_epochs():
-    def gmtime_1970(seconds):
-        return calendar(seconds, 1970)
-
-    def gmtime_2000(seconds):
-        return calendar(seconds, 2000)
-
-    at_ms = 1_788_012_187_999
-    assert utc_text(at_ms, gmtime_1970) == "2026-08-29 14:03:07 UTC"
-    assert utc_text(at_ms, gmtime_2000) == "2026-08-29 14:03:07 UTC"
-
-
-def calendar(seconds, year):
-    """time.gmtime of a port whose epoch begins with `year`."""
-    days, second = seconds // 86400, seconds % 86400
-    while True:
-        leap = year % 4 == 0 and (year % 100 != 0 or year % 400 == 0)
-        if days < 365 + leap:
-            break
-        days -= 365 + leap
-        year += 1
-    month = 1
-    for length in (31, 28 + leap, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31):
-        if days < length:
-            break
-        days -= length
-        month += 1
-    return (year, month, days + 1, second // 3600, second % 3600 // 60, second % 60, 0, 0)
