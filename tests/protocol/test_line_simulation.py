@@ -7,7 +7,10 @@ from dataclasses import replace
 from statistics import mean
 
 import pytest
+from memory_host import MemoryHost
+from memory_log import PSK, STREAM
 from meuse_protocol import states
+from meuse_protocol.board_endpoint import BoardEndpoint
 from simulation import Line, Simulation, transfer
 
 from tests.protocol.effort import RECORDS
@@ -104,3 +107,76 @@ def test_a_host_that_is_slow_to_store_is_not_flooded() -> None:
     """Two seconds until durable: longer than any first guess of the round trip."""
     result = transfer(5, Line(bits_per_s=100_000, delay_ms=20), 400, commit_ms=2000)
     assert result.transmissions < 1.1
+
+
+class Storm:
+    """Every few seconds something breaks: the link, the power of the board, the host."""
+
+    def __init__(self, seed: int) -> None:
+        line = replace(
+            BASE, loss=0.1, duplicate=0.05, reorder=0.1, bit_errors=1e-4, bits_per_s=200_000
+        )
+        self.sim = Simulation(seed, line, ordered=False)
+        self.lost_power = 0
+        self.harms = [self.cut_link, self.cut_power, self.kill_host, self.kill_host_late]
+
+    def harm(self) -> None:
+        sim = self.sim
+        sim.rng.choice(self.harms)()
+        sim.at(sim.now_us + sim.rng.randrange(500_000, 15_000_000), self.harm)
+
+    def cut_link(self) -> None:
+        sim = self.sim
+        sim.board.link_down(sim.now_ms)
+        sim.board.link_up(sim.now_ms, 1024, sim.rng.getrandbits(32), False)
+
+    def cut_power(self) -> None:
+        sim = self.sim
+        if sim.rng.random() < 0.3:
+            sim.log.flush()
+        before = sim.log.next_seq()
+        sim.log.crash(survivors=sim.rng.randrange(3))
+        self.lost_power += sim.log.next_seq() > before
+        sim.board = BoardEndpoint("board-1", STREAM, PSK, sim.log)
+        sim.board.link_up(sim.now_ms, 1024, sim.rng.getrandbits(32), False)
+
+    def kill_host(self) -> None:
+        sim = self.sim
+        sim.journal.restart()
+        sim.host = MemoryHost(sim.journal)
+        sim.host.endpoint.call(sim.now_ms)
+
+    def kill_host_late(self) -> None:
+        self.sim.journal.commit(self.sim.host.waiting)
+        self.kill_host()
+
+    def rain(self) -> None:
+        sim = self.sim
+        sim.add(1)
+        if sim.rng.random() < 0.2:
+            sim.log.flush()
+        sim.at(sim.now_us + sim.rng.randrange(10_000, 90_000), self.rain)
+
+
+def test_a_storm_loses_nothing_unsaid() -> None:
+    """A fifth of MEUSE_RECORDS, through everything at once."""
+    for seed in range(1, 3):
+        storm = Storm(seed)
+        sim = storm.sim
+        sim.at(0, storm.rain)
+        sim.at(0, storm.harm)
+        sim.run(10_000_000_000, lambda log=sim.log: len(log.created) > RECORDS // 10)
+        storm.harms = [storm.cut_link]
+        sim.run(sim.now_ms + 60_000)
+        state = sim.journal.stream(STREAM)
+        assert state is not None
+        missing = [
+            seq
+            for seq in range(1, sim.log.oldest())
+            if (STREAM, seq) not in sim.journal.records and not state.gapped.contains(seq)
+        ]
+        assert missing == [], f"seed {seed}"
+        assert sim.log.oldest() > sim.log.next_seq() - 200, f"seed {seed}: it does not keep up"
+        for (_, seq), made in sim.journal.records.items():
+            assert sim.log.created[seq] == made, f"seed {seed}"
+        assert storm.lost_power > 1, f"seed {seed}: a calm storm"
