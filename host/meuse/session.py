@@ -89,11 +89,12 @@ class Session:
         now_ms = self._bridge.clock.now_ms()
         utc_ms = self._bridge.clock.utc_ms()
         believed_ms = self._bridge.clock.believed_utc_ms()
-        self._deframer.feed(data)
-        while (item := self._deframer.next()) is not None:
+        deframer, endpoint = self._deframer, self._endpoint
+        deframer.feed(data)
+        while (item := deframer.next()) is not None:
             if item[0] is FRAME:
-                self._endpoint.receive(item[1], now_ms, believed_ms)
-                while (event := self._endpoint.next_event()) is not None:
+                endpoint.receive(item[1], now_ms, believed_ms)
+                while (event := endpoint.next_event()) is not None:
                     self._take(event, utc_ms)
             elif item[0] is TEXT:
                 self._bridge.text(self, utc_ms, item[1])

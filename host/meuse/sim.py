@@ -72,6 +72,7 @@ async def prepare(data: Path, wanted: list[Board]) -> None:
     store = KeyStore(data / KEYS_FOLDER)
     for board in wanted:
         store.provision(board.device)
+        store.keys(board.device)  # one that is broken is better said now than by a board that is refused
     await _compile()
 
 
