@@ -48,7 +48,6 @@ class Console:
     def do_status(self, words):
         app = self._app
         yield "device   %s, firmware %s" % (app.device, app.firmware)
-        yield "up       %s, boot %d (%s)" % (span(app.clock.now()), app.clock.boot, CAUSES[app.cause])
         yield from self.do_time(words)
         values = [v for group in app.sampler.groups for v in group.values]
         yield "sensors  %d of %d channels give a value" % (sum([isinstance(v, int) for v in values]), len(values))
@@ -106,6 +105,7 @@ class Console:
             yield "time     unknown, no host has told it; readings count from the boot and are dated later"
         else:
             yield "time     %s, wrong by %d ms at most" % (utc_text(utc, self._gmtime), clock.err_ms)
+        yield "up       %s, boot %d (%s)" % (span(clock.now()), clock.boot, CAUSES[self._app.cause])
 
     def do_config(self, words):
         config = Config(self._app.root + "/config.msgpack")

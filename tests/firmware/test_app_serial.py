@@ -1,6 +1,7 @@
 """The application on real MicroPython at the end of a serial cable: readings flow, people work, noise does nothing."""
 
 import copy
+import re
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -77,6 +78,19 @@ def test_a_technician_at_work(board: Board) -> None:
     board.until(lambda: board.frames > frames)
     board.until(lambda: 333 in board.memory.values(0))
     assert board.damaged == 0
+
+
+def test_every_command_is_in_the_help_and_in_its_page(root: Path, board: Board) -> None:
+    source = (root / "firmware/meuse_board/console.py").read_text()
+    commands = set(re.findall(r"def do_(\w+)", source)) - {"hello"}
+    board.start()
+    board.ask("", "Type help")
+    told = board.ask("help", "reboot")
+    page = (root / "docs/console.md").read_text()
+    assert len(commands) == 9
+    for command in commands:
+        assert f"`{command}" in page, command
+        assert command == "help" or f"\n{command} " in told, command
 
 
 def test_typing_slowly_is_echoed_and_mistakes_can_be_deleted(board: Board) -> None:
