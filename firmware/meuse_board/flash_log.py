@@ -24,10 +24,9 @@ from meuse_protocol.messages import (
 )
 from meuse_protocol.msgpack import pack
 
-from .log_layout import FRAME_BYTES, find, numbered, read_head, segments, write_frames, write_head
+from .log_layout import FRAME_BYTES, NO_SEQ, find, numbered, write_frames, write_head
 
-EEXIST, ENOENT, ENOSPC = 17, 2, 28
-NO_SEQ = 0xFFFFFFFF  # beyond every number
+EIO, ENOENT, ENOSPC = 5, 2, 28
 RETRY_MS = 5000  # between attempts on a flash that failed
 LOST_MAX = 16  # corrupt ranges that wait to be announced; what is forgotten is found again
 
@@ -210,44 +209,17 @@ class FlashLog:
     # -- numbers
 
     def _open(self, random_u32) -> None:
-        try:
-            os.mkdir(self._folder)
-        except OSError as error:
-            if error.errno != EEXIST:
-                raise
-        path = self._folder + "/head"
-        head = read_head(path) or read_head(path)  # never a new stream for one failed read
-        self._segments = segments(self._folder)
-        if head is None:
-            while self._segments:  # of a stream that nobody knows any more
-                os.remove(self._path(self._segments.pop()))
-            head = random_u32() | 0x80000000, 0, 1, 1
-        self.stream, boot, edge, self._cum = head
-        self.boot_no = boot + 1
-        self._find_end()
-        self._next = self._edge = max(edge, self._flushed + 1)
+        from .log_boot import look  # needed once: who is short of heap may forget it
+
+        found = look(self._folder, random_u32)
+        self.stream, boots, self._next, self._cum, self._segments, self._flushed, self._size = found
+        self.boot_no = boots + 1
+        self._edge = self._next
         if not self._extend():
-            raise OSError(ENOENT)
+            raise OSError(EIO)
         first = max(self._flushed + 1, self._cum)
         if first < self._next:
             self._keep(GAP, (first, self._next - 1, GAP_POWER_CUT))
-
-    def _find_end(self) -> None:
-        """Sets the highest seq on flash and whether the newest segment can be gone on with."""
-        newest = True
-        for first in reversed(self._segments[:]):
-            try:
-                found = find(self._path(first), self.stream, 0, NO_SEQ)
-                self._flushed = found[3]
-                if self._flushed:
-                    if newest and not found[4]:
-                        self._size = found[2]
-                    return
-                os.remove(self._path(first))  # begun, and nothing of it was ever whole
-                self._segments.remove(first)
-            except OSError:
-                self.errors += 1
-                newest = False
 
     def _number(self) -> int:
         """A number never given before, 0 when flash refuses to reserve more."""

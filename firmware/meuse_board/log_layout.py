@@ -8,12 +8,12 @@ A frame that is not whole has length 0, a length beyond MAX_RECORD_BYTES or a wr
 always opened by `with`: littlefs crashes when the collector closes a file after the unmount.
 """
 
-import os
 import struct
 from binascii import crc32
 
 MAX_RECORD_BYTES = 4096  # the longest PDU of the protocol, on any device
 FRAME_BYTES = 6  # beside the record
+NO_SEQ = 0xFFFFFFFF  # beyond every number
 HEAD = ">BIIII"
 
 
@@ -50,7 +50,11 @@ def find(path: str, stream: int, at: int, seq: int):
         while at + FRAME_BYTES < size:
             f.seek(at)
             length, crc = struct.unpack(">HI", f.read(FRAME_BYTES))
-            record = f.read(length) if 0 < length <= min(MAX_RECORD_BYTES, size - at - FRAME_BYTES) else b""
+            record = (
+                f.read(length)
+                if 0 < length <= min(MAX_RECORD_BYTES, size - at - FRAME_BYTES)
+                else b""
+            )
             if not record or crc32(record, stream) != crc:
                 at += 1
                 continue
@@ -63,36 +67,8 @@ def find(path: str, stream: int, at: int, seq: int):
     return 0, None, end, passed, end < size
 
 
-def read_head(path: str):
-    """(stream, boot, edge, cum), or None when there is none that is whole."""
-    try:
-        with open(path, "rb") as f:
-            data = f.read(21)
-    except OSError as error:
-        if error.errno == 2:  # ENOENT; any other error means a flash that does not answer
-            return None
-        raise
-    if len(data) != 21 or crc32(data[:17]).to_bytes(4, "big") != data[17:]:
-        return None
-    return struct.unpack(HEAD, data)[1:]
-
-
 def write_head(path: str, stream: int, boot: int, edge: int, cum: int) -> None:
     """In place: littlefs keeps the old content until the file is closed."""
     data = struct.pack(HEAD, 1, stream, boot, edge, cum)
     with open(path, "wb") as f:
         f.write(data + crc32(data).to_bytes(4, "big"))
-
-
-def segments(folder: str) -> list:
-    """First seqs of all segments, ascending; other names are somebody else's."""
-    found = []
-    for entry in os.ilistdir(folder):
-        try:
-            seq = int(entry[0], 16)
-        except ValueError:
-            continue
-        if entry[0] == "%08x" % seq and entry[1] == 0x8000:
-            found.append(seq)
-    found.sort()
-    return found
