@@ -211,14 +211,16 @@ class App:
         while self._state != DONE:
             wake_ms = self.step()
             for i, runner in enumerate(self.runners):
-                pollable = runner.link.pollable
+                pollable = runner.link.pollable if runner.link.up else None
                 if pollable is not watched[i]:
                     if watched[i]:
                         poller.unregister(watched[i])
                     if pollable:
                         poller.register(pollable, select.POLLIN)
                     watched[i] = pollable
-            poller.poll(max(0, wake_ms - self.clock.now()))
+            for pollable, flags in poller.poll(max(0, wake_ms - self.clock.now())):
+                if flags & (select.POLLHUP | select.POLLERR):
+                    poller.unregister(pollable)  # it would wake the board for ever; the link hears of it by reading
             for _, call in also:
                 call()
         if self._reboot:

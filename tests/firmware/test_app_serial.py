@@ -191,6 +191,21 @@ def test_a_host_that_goes_away_costs_no_reading(board: Board) -> None:
     assert board.memory.values(0) == board.served("flue")
 
 
+def test_a_cable_that_is_gone_does_not_keep_the_board_busy(board: Board) -> None:
+    board.start()
+    board.until(lambda: len(board.memory.values(0)) >= 5)
+    assert board.process
+    board.socket.close()
+    stat = Path(f"/proc/{board.process.pid}/stat")
+
+    def ticks() -> int:
+        return sum(map(int, stat.read_text().rsplit(")", 1)[1].split()[11:13]))
+
+    began = ticks()
+    time.sleep(2)  # the time in which it must not be busy
+    assert ticks() - began < 100, "hundredths of a second of processor time in two seconds"
+
+
 def test_a_board_the_host_does_not_know_says_so(board: Board) -> None:
     board.memory.device = "another-1"
     board.start()
