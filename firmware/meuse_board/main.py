@@ -36,7 +36,7 @@ def run(root: str = "", break_in_ms: int = BREAK_IN_MS, also=(), ready=None, cra
         device, key = identity(root + "/secret.bin") or ("unnamed", None)
         app = App(settings, device, key, hardware, time, random_u32, root)
         settings = Config = make_safe = identity = None
-        forget("config", "outputs", "identity")
+        forget("config", "outputs", "identity", "log_boot")
         app.problems += ["output %s cannot be driven" % name for name in unsafe]
         _report(app, root)
         if ready:
