@@ -18,7 +18,6 @@ from meuse_protocol import auth, cobs, columns_decode, framing, messages, msgpac
 
 from tests.vectors import broken, cases  # noqa: E402
 
-
 # Longer lines are more than a test on a board has room for: they go to pdus_large.jsonl.
 BOARD_LINE_CHARS = 5000
 
