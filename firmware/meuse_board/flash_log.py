@@ -12,19 +12,11 @@ RAM, up to a bound.
 
 import os
 
-from meuse_protocol.messages import (
-    ANCHOR,
-    BOOT,
-    GAP,
-    GAP_CORRUPT,
-    GAP_LOG_FULL,
-    GAP_POWER_CUT,
-    SCHEMA,
-    record,
-)
+from meuse_protocol.messages import GAP, GAP_CORRUPT, GAP_LOG_FULL, GAP_POWER_CUT, record
 from meuse_protocol.msgpack import pack
 
 from .log_layout import FRAME_BYTES, NO_SEQ, find, numbered, write_frames, write_head
+from .log_needed import still_needed
 
 EIO, ENOENT, ENOSPC = 5, 2, 28
 RETRY_MS = 5000  # between attempts on a flash that failed
@@ -293,35 +285,18 @@ class FlashLog:
             if not self._keep(GAP, (self._cum, last, GAP_LOG_FULL)):
                 return
             self.dropped += last + 1 - max(first, self._cum)
-            for kept in self._needed(first):
+            needed = ()
+            try:
+                room = self._segment_bytes // 2
+                needed = still_needed(self._path(first), self.stream, self._cum, room)
+            except OSError:
+                self.errors += 1
+            for kept in needed:
                 seq = self._number()
                 if seq:
                     _, at, body = numbered(kept)
                     self._tail.append((seq, kept[:at] + pack(seq) + kept[body:]))
         self._condemned = first
-
-    def _needed(self, first: int):
-        """Of this segment: each schema, the newest boot, the newest anchor; half a segment at most."""
-        needed = {}
-        room = self._segment_bytes // 2
-        at = 0
-        try:
-            while True:
-                seq, kept, at, _, _ = find(self._path(first), self.stream, at, self._cum)
-                if not seq:
-                    break
-                _, start, body = numbered(kept)
-                kind = kept[start - 1]
-                if kind == SCHEMA:
-                    kind += kept[body] << 8  # its sid is one byte
-                elif kind not in (BOOT, ANCHOR):
-                    continue
-                if kind in needed or room > len(kept):
-                    room -= 0 if kind in needed else len(kept)
-                    needed[kind] = kept
-        except OSError:
-            self.errors += 1
-        return needed.values()
 
     def _tidy(self) -> bool:
         """Deletes whole segments that are acknowledged or make way -> whether any went."""

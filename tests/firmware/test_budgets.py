@@ -32,7 +32,7 @@ SMALL_BOARD = (  # protocol, log, serial link, console and two drivers
     "meuse_board/drivers/max31855",
 )
 PARTS = {  # part -> modules, and bytes of .mpy at most
-    "log": (("meuse_board/flash_log", "meuse_board/log_"), 4800),
+    "log": (("meuse_board/flash_log", "meuse_board/log_"), 4900),
     "settings": (("meuse_board/config", "meuse_board/stored", "meuse_board/identity"), 2900),
     "serial link": (("meuse_board/links/uart",), 1600),
     "console": (("meuse_board/console",), 4200),

@@ -1,0 +1,32 @@
+"""Which records of a segment outlive it: those without which later ones cannot be read or dated.
+
+The only part of the log that knows what a record says. Refuses to know why a segment goes.
+"""
+
+from meuse_protocol.messages import ANCHOR, BOOT, SCHEMA
+
+from .log_layout import find, numbered
+
+
+def still_needed(path: str, stream: int, cum: int, room: int):
+    """Of the records from `cum` on: each schema, the newest boot, the newest anchor; `room` bytes at most.
+
+    Earlier boots and anchors date only what lies before them, and that goes too. OSError: unreadable.
+    """
+    needed = {}
+    at = 0
+    while True:
+        seq, record, at, _, _ = find(path, stream, at, cum)
+        if not seq:
+            return needed.values()
+        _, start, body = numbered(record)
+        kind = record[start - 1]
+        if kind == SCHEMA:
+            kind += record[body] << 8  # its sid is one byte
+        elif kind not in (BOOT, ANCHOR):
+            continue
+        if kind not in needed:
+            room -= len(record)
+            if room < 0:
+                continue
+        needed[kind] = record
