@@ -203,6 +203,7 @@ def test_a_cable_that_is_gone_does_not_keep_the_board_busy(board: Board) -> None
 
     began = ticks()
     time.sleep(2)  # the time in which it must not be busy
+    assert board.process.poll() is None
     assert ticks() - began < 100, "hundredths of a second of processor time in two seconds"
 
 

@@ -76,7 +76,10 @@ class Link:
         while True:
             item = deframer.next()
             if item is None:
-                data = self._port.read(CHUNK)
+                try:
+                    data = self._port.read(CHUNK)
+                except OSError:
+                    data = None
                 if data:
                     self._heard_ms = now
                     deframer.feed(data)
@@ -115,7 +118,10 @@ class Link:
 
     def _write(self, now: int) -> None:
         while self._out or self._next_text():
-            written = self._port.write(self._out)
+            try:
+                written = self._port.write(self._out)
+            except OSError:
+                written = len(self._out)  # nobody is there: as good as lost on the way
             if not written:
                 return
             self._wrote_ms = now
