@@ -65,6 +65,16 @@ def test_an_anchor_at_first_sync_when_the_error_halves_and_when_the_clock_moves(
     assert sync.anchor(6040) is None
 
 
+def test_a_clock_that_was_set_outweighs_a_better_answer_from_before():
+    sync = TimeSync()
+    ask(sync, UTC, 0, 5, 0, 5)
+    assert sync.err_ms == 6
+    ask(sync, UTC + 3600000, 1000, 50, 0, 50)
+    assert (sync.offset_ms, sync.err_ms) == (UTC + 3600000, 51)
+    ask(sync, UTC + 3600000, 2000, 90, 0, 90)
+    assert sync.err_ms == 51
+
+
 def test_time_before_1970_and_after_2106_is_only_a_number():
     for offset in (-5000000000, 1 << 43):
         sync = TimeSync()
