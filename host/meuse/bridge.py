@@ -17,7 +17,7 @@ from meuse.announced import Announced
 from meuse.clock import Clock
 from meuse.console_log import ConsoleLogs
 from meuse.fast_check import check
-from meuse.identity import Identity, TrustedIdentity
+from meuse.identity import Identity, TrustedLinks
 from meuse.journal.batch import Binding
 from meuse.journal.commit import CommitQueue
 from meuse.links import Wire, serial
@@ -40,9 +40,6 @@ ASK_AFTER_S = 10.0
 
 # A board answers one such wish a minute.
 ASK_AGAIN_S = 65.0
-
-# Links of which it is remembered how much they have bound; the first ones are forgotten.
-TRUSTED_LINKS = 1_000
 
 # Strangers may cause so many events a minute; the rest is only counted.
 VIOLATIONS_PER_MINUTE = 20
@@ -69,7 +66,7 @@ class Bridge:
         self._identity = identity
         self._announced = announced
         self._trusted = trusted
-        self._trusting: dict[str, TrustedIdentity] = {}  # by link
+        self._trusting = TrustedLinks(identity, clock.now_ms)
         self._timers: dict[Session, asyncio.TimerHandle] = {}  # what is to be looked at later
         self._window = WINDOW
         self._held = False
@@ -82,7 +79,7 @@ class Bridge:
     def opened(self, name: str, kind: str, wire: Wire) -> Session:
         """A link has a new connection."""
         trusted = kind in self._trusted or name in self._trusted
-        directory: Directory = self._trust(name) if trusted else self._identity
+        directory: Directory = self._trusting.directory(name) if trusted else self._identity
         endpoint = HostEndpoint(directory, trusted, window=self._window, check=check)
         session = Session(name, kind, wire, endpoint, self)
         self.sessions.add(session)
@@ -93,14 +90,6 @@ class Bridge:
         else:
             self._later(STRANGER_S, session, self._expect)
         return session
-
-    def _trust(self, name: str) -> TrustedIdentity:
-        """The same one for a port or an address each time, or a new connection would bind anew."""
-        if name not in self._trusting:
-            while len(self._trusting) >= TRUSTED_LINKS:
-                del self._trusting[next(iter(self._trusting))]
-            self._trusting[name] = TrustedIdentity(self._identity, self.clock.now_ms)
-        return self._trusting[name]
 
     def _expect(self, session: Session) -> None:
         """Nobody has said who they are for a while. While nothing is read, nobody could."""

@@ -22,6 +22,9 @@ log = logging.getLogger(__name__)
 TRUSTED_BINDS_PER_MINUTE = 60
 MAX_KEYLESS_DEVICES = 1_000
 
+# Links of which it is remembered how much they have bound.
+MAX_TRUSTED_LINKS = 1_000
+
 DEFAULT_TENANT = DEFAULT_SITE = "default"
 
 Bound = Callable[[int, str], None]
@@ -123,6 +126,22 @@ class TrustedIdentity:
         if self._flooded and self._binds.allow(self._now_ms()):
             self._flooded = False
         return self._flooded
+
+
+class TrustedLinks:
+    """One directory per port or address, however often it connects: a new one could bind anew."""
+
+    def __init__(self, identity: Identity, now_ms: Callable[[], int]) -> None:
+        self._identity = identity
+        self._now_ms = now_ms
+        self._known: dict[str, TrustedIdentity] = {}
+
+    def directory(self, link: str) -> TrustedIdentity:
+        if link not in self._known:
+            while len(self._known) >= MAX_TRUSTED_LINKS:
+                del self._known[next(iter(self._known))]  # the first, a minute after it is as good as new
+            self._known[link] = TrustedIdentity(self._identity, self._now_ms)
+        return self._known[link]
 
 
 def add_devices(db: sqlite3.Connection, devices: list[str], now_ms: int) -> None:

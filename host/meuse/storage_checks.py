@@ -9,6 +9,7 @@ from meuse.clock import Clock
 from meuse.errors import JournalError
 from meuse.findings import Finding, fail, note, ok
 from meuse.journal.database import FILE_NAME, open_reader
+from meuse.journal.writer import newest_id
 from meuse.lake import files
 
 # Troubles older than this are history, not a diagnosis.
@@ -41,7 +42,7 @@ def check(data: Path) -> Iterator[Finding]:
         if sound != "ok":
             yield fail("journal", sound, f"keep a copy of {path}, then start with another --data")
             return
-        newest = _newest(db)
+        newest = newest_id(db)
         yield ok("journal", f"sound, {newest} records so far")
         yield from _readers(db, newest)
         yield from _lake(db, data / files.FOLDER)
@@ -51,11 +52,6 @@ def check(data: Path) -> Iterator[Finding]:
         yield fail("journal", str(error), "check the disk; keep a copy before anything else")
     finally:
         db.close()
-
-
-def _newest(db: sqlite3.Connection) -> int:
-    row = db.execute("SELECT seq FROM sqlite_sequence WHERE name = 'records'").fetchone()
-    return int(row[0]) if row else 0
 
 
 def _readers(db: sqlite3.Connection, newest: int) -> Iterator[Finding]:

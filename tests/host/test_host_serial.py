@@ -3,14 +3,18 @@
 import asyncio
 import os
 import pty
+import random
 import termios
 import tty
 from pathlib import Path
 
 import pytest
 from meuse.links.serial import matching, open_port
+from meuse_protocol.framing import frame
+from meuse_protocol.messages import HELLO
+from serial.tools.list_ports_common import ListPortInfo
 
-from tests.host.hosts import events, key_of, running, stored
+from tests.host.hosts import ask, events, key_of, running, stored
 from tests.host.light_board import LightBoard, until
 
 
@@ -131,3 +135,47 @@ def test_ports_are_named_by_path_glob_or_usb_number(tmp_path: Path) -> None:
     assert matching(str(tmp_path / "?")) == [str(tmp_path / "a"), str(tmp_path / "b")]
     assert matching(str(tmp_path / "c")) == []
     assert matching("usb:NO-SUCH-NUMBER") == []
+
+
+def test_an_adapter_is_found_by_its_number_wherever_it_is_plugged_in() -> None:
+    plugged = [ListPortInfo("/dev/ttyUSB1"), ListPortInfo("/dev/ttyUSB0"), ListPortInfo("/dev/ttyS0")]
+    plugged[0].serial_number, plugged[1].serial_number = "5A4B012345", "5A4B99"
+    assert matching("usb:5A4B012345", lambda: plugged) == ["/dev/ttyUSB1"]
+    plugged[0].device = "/dev/ttyUSB7"
+    assert matching("usb:5A4B012345", lambda: plugged) == ["/dev/ttyUSB7"]
+    assert matching("usb:", lambda: plugged) == []  # what has no number has no name
+
+
+def test_noise_and_forged_frames_on_a_cable_change_nothing_but_counters(tmp_path: Path) -> None:
+    data, cable = tmp_path / "data", Cable(tmp_path / "tty")
+    chance = random.Random(7)
+
+    async def scene() -> None:
+        async with running(data, serial=[{"port": str(cable.path)}]) as host:
+            key = key_of(data, "stove-1")
+            board = LightBoard("stove-1", key)
+            board.add(20)
+            master = cable.plug()
+            board.plug(master)
+            await board.drained()
+            before = ask(data, "SELECT * FROM streams"), stored(data, board.log.stream)
+            forger, keyless = LightBoard("stove-1", bytes(32)), LightBoard("stove-1", None)
+            for other in (forger, keyless):
+                other.add(1)
+                other.endpoint.link_up(0, 1024, 1)
+                hello = frame(other.endpoint._control(HELLO, 0))
+                data_of_another = frame(other.endpoint._seal(other.log.created[1], board.log.stream))
+                board.send_raw(b"\0" + hello + data_of_another)
+            for _ in range(20):
+                board.send_raw(chance.randbytes(100) + b"\0\r\nrst:0x1 (POWERON)\r\n\0")
+            seen = host.bridge.totals
+            await until(lambda: seen()["damaged"] and seen()["lines"] and seen().get("bad_mac", 0) > 1, "counters")
+            assert (ask(data, "SELECT * FROM streams"), stored(data, board.log.stream)) == before
+            assert not ask(data, "SELECT * FROM gaps")
+            board.add(5)
+            await board.drained()
+            assert stored(data, board.log.stream) == board.log.created
+            board.unplug()
+            cable.unplug()
+
+    asyncio.run(scene())

@@ -41,7 +41,7 @@ def test_a_writer_killed_at_each_step_loses_and_doubles_nothing(river: River) ->
 
 def test_a_writer_killed_at_random_moments_loses_and_doubles_nothing(river: River) -> None:
     chance = random.Random(3)
-    for _ in range(8):
+    for _ in range(6):
         river.flow(40)
         running = start(river, 5)
         with contextlib.suppress(subprocess.TimeoutExpired):

@@ -30,7 +30,6 @@ class SqliteJournal:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.last_id = 0  # position of the newest durable record
-        self._newer = asyncio.Event()
         self._writing = ThreadPoolExecutor(1, "journal-writer")
         self._reading = ThreadPoolExecutor(1, "journal-reader")
         self._writer: Writer | None = None
@@ -56,10 +55,7 @@ class SqliteJournal:
         """Make a batch durable, all or nothing; after a JournalError it may be tried again."""
         commit = self._open_writer().commit
         outcome: Outcome = await self._on(self._writing, self._sound, commit, batch)
-        if outcome.last_id > self.last_id:
-            self.last_id = outcome.last_id
-            self._newer.set()
-            self._newer = asyncio.Event()
+        self.last_id = outcome.last_id
         return outcome
 
     async def write(self, work: Callable[[sqlite3.Connection], T]) -> T:
@@ -72,12 +68,6 @@ class SqliteJournal:
         if reader is None:
             raise JournalError("the journal is closed")
         return await self._on(self._reading, work, reader)
-
-    async def newer_than(self, position: int) -> int:
-        """Wait until a record beyond `position` is durable; returns the newest position."""
-        while self.last_id <= position:
-            await self._newer.wait()
-        return self.last_id
 
     async def purge(self, before_ms: int, readers: tuple[str, ...]) -> int:
         """Drop one step of records received before `before_ms` that every reader has passed.

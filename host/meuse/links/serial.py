@@ -11,8 +11,9 @@ import glob
 import logging
 import os
 import termios
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import Any
 
 import serial
 import serial.tools.list_ports
@@ -95,12 +96,14 @@ class SerialLink:
             log.warning("serial %s: %s", path, why)
 
 
-def matching(pattern: str) -> list[str]:
-    """Paths of the ports that `pattern` names now, sorted; blocks for a look at the system."""
+def matching(pattern: str, adapters: Callable[[], Iterable[Any]] = serial.tools.list_ports.comports) -> list[str]:
+    """Paths of the ports that `pattern` names now, sorted; blocks for a look at the system.
+
+    `adapters` lists what is plugged in, each with `device` (the path) and `serial_number`.
+    """
     if pattern.startswith(USB_PREFIX):
         number = pattern[len(USB_PREFIX) :]
-        ports = serial.tools.list_ports.comports()
-        return sorted(port.device for port in ports if port.serial_number == number)
+        return sorted(port.device for port in adapters() if port.serial_number == number)
     if glob.has_magic(pattern):
         return sorted(glob.glob(pattern))  # noqa: PTH207 - Path.glob refuses absolute patterns
     return [pattern] if Path(pattern).exists() else []
