@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test lint types bench sim build clean
+.PHONY: help setup run test lint types bench torture build clean
 
 help: ## show this list
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -44,6 +44,10 @@ test: $(READY) lint types ## everything: lint, types, both runtimes, end to end
 
 bench: $(READY) ## readings per second beside other ways, as ratios of one run
 	@$(BIN)/python tests/bench/run.py
+
+torture: build ## an hour of what `make test` does in minutes: power cuts, lossy lines, kills
+	@MEUSE_CUTS=200000 MEUSE_RECORDS=1000000 MEUSE_EXAMPLES=20 MEUSE_KILLS=500 $(BIN)/python -m pytest -q -s \
+	  tests/firmware/test_flash_log.py tests/protocol tests/end_to_end/test_kill.py
 
 clean: ## remove what was built; keeps data/
 	rm -rf build $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis
