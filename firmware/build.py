@@ -28,7 +28,8 @@ if __name__ == "__main__":
 
 import romfs  # noqa: E402
 from bundle import bundle  # noqa: E402
-from shrink import shrink, words  # noqa: E402
+from shrink import shrink  # noqa: E402
+from source import words  # noqa: E402
 
 OPTIONS = ("-O2",)
 PACKAGES = {"meuse_board": FIRMWARE / "meuse_board", "meuse_protocol": ROOT / "protocol/meuse_protocol"}

@@ -9,7 +9,7 @@ import ast
 import builtins
 from collections.abc import Iterable, Iterator
 
-from shrink import Module
+from source import Module
 
 SCOPES = (ast.FunctionDef, ast.Lambda, ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp)
 Key = tuple[str, str]  # module and name where something is defined; of what is not ours: "" and how it is imported

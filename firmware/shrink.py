@@ -1,77 +1,20 @@
 """Makes the board's sources small before they are compiled: what is loaded costs heap by the name and by the constant.
 
-Knows Python's syntax only; refuses to know what the modules do. Three changes, none of which changes behaviour, and
-none of which moves a line, so that a traceback from a board names the line of the source in the repository:
+Refuses to know what the modules do. Three changes, none of which changes behaviour, and none of which moves a line, so
+that a traceback from a board names the line of the source in the repository:
   1. module-level constants (UPPER_CASE, an int or a short text) stand as literals where they are used, also in the
      modules that import them, and are defined no more;
-  2. private names (`_like_this`), and what one module defines and no other names, become short;
-  3. parameters without a default, which nobody passes by keyword, become short.
-What stays: names that several modules use, that are passed by keyword, or that stand in a string. A name costs 11 bytes
-of heap and its length, once for all modules: short forms are few, and used again in each module.
+  2. and 3. names become short (short_names.py).
 """
 
 import ast
-import io
-import itertools
-import socket
-import string
-import sys
 from collections import Counter
-from collections.abc import Iterable, Iterator
-from pathlib import Path
+from collections.abc import Iterable
+
+from short_names import shorten_names, shorten_parameters
+from source import Module, Value
 
 LONGEST_TEXT = 24  # a constant text longer than this is better kept in one place
-SHORT = 2  # names up to this length gain nothing
-# Objects of the interpreter have these names too, beside what CPython's types of the same kind have.
-TYPES = (int, str, bytes, bytearray, list, tuple, dict, set, io.BytesIO, io.FileIO, OSError, socket.socket)
-MICROPYTHON = frozenset(
-    """active config connect digest feed hexdigest ifconfig init ioctl ipoll irq isconnected modify off on poll
-    readblocks readfrom readfrom_into readfrom_mem readfrom_mem_into readinto register scan setblocking status
-    unregister update value write_readinto writeblocks writeto writeto_mem""".split()
-)
-Value = int | str | bytes
-
-
-class Module:
-    """One source file: its tree, and the edits to be made to it."""
-
-    def __init__(self, name: str, text: str):
-        self.name = name
-        self.lines = [line.encode() for line in text.split("\n")]
-        self.tree = ast.parse(text)
-        self.edits: set[tuple[int, int, int, str]] = set()  # line, first byte, end byte, new text
-        self.constants: dict[str, Value] = {}
-        imports = [node for node in ast.walk(self.tree) if isinstance(node, ast.Import)]
-        self.imported = {alias.asname or alias.name: alias.name for node in imports for alias in node.names}
-
-    def edit(self, node: ast.expr | ast.stmt, new: str) -> None:
-        """Replaces what `node` spans; further lines it spans become empty."""
-        assert node.end_lineno and node.end_col_offset is not None
-        for n in range(node.lineno, node.end_lineno + 1):
-            first = node.col_offset if n == node.lineno else 0
-            end = node.end_col_offset if n == node.end_lineno else len(self.lines[n - 1])
-            self.edits.add((n, first, end, new if n == node.lineno else ""))
-
-    def rename(self, node: ast.AST, old: str, new: str) -> None:
-        """Replaces the name `old` that `node` (a definition, a use, an import) carries."""
-        if isinstance(node, ast.Attribute) or (isinstance(node, ast.alias) and node.asname == old):
-            line, first = node.end_lineno or 0, (node.end_col_offset or 0) - len(old)
-        else:
-            line, first = node.lineno, node.col_offset  # type: ignore[attr-defined]
-            if isinstance(node, ast.FunctionDef | ast.ClassDef):
-                first = self.lines[line - 1].index(b" " + old.encode(), first) + 1
-        self.edits.add((line, first, first + len(old), new))
-
-    def text(self) -> str:
-        for n, first, end, new in sorted(self.edits, reverse=True):
-            line = self.lines[n - 1]
-            self.lines[n - 1] = line[:first] + new.encode() + line[end:]
-        return b"\n".join(self.lines).decode()
-
-    def source_of(self, node: ast.ImportFrom) -> str:
-        """The full name of the module that `from X import ...` names."""
-        base = self.name.split(".")[: -node.level] if node.level else []
-        return ".".join(base + ([node.module] if node.module else []))
 
 
 def shrink(sources: dict[str, str], keep: Iterable[str] = ()) -> dict[str, str]:
@@ -81,27 +24,11 @@ def shrink(sources: dict[str, str], keep: Iterable[str] = ()) -> dict[str, str]:
     interpreter itself.
     """
     used = set(keep)
-    for change in (_constants, _names, _parameters):
+    for change in (_constants, shorten_names, shorten_parameters):
         modules = {name: Module(name, text) for name, text in sources.items()}
         change(modules, used)
         sources = {name: module.text() for name, module in modules.items()}
     return sources
-
-
-def words(tree: ast.AST) -> set[str]:
-    """Every identifier in a program: what to keep for it."""
-    return set(_words(tree))
-
-
-def _words(tree: ast.AST, deep: bool = True) -> Iterator[str]:
-    """Every identifier in a tree, or of one node."""
-    for node in ast.walk(tree) if deep else [tree]:
-        for field in ("id", "attr", "arg", "name", "asname"):
-            if isinstance(word := getattr(node, field, None), str):
-                yield word
-
-
-# -- constants
 
 
 def _constants(modules: dict[str, Module], used: set[str]) -> None:
@@ -192,129 +119,3 @@ def _place(module: Module, modules: dict[str, Module]) -> None:
 
 def _literal(value: Value) -> str:
     return f"({value})" if isinstance(value, int) and value < 0 else repr(value)
-
-
-# -- names
-
-
-def _short(prefix: str) -> Iterator[str]:
-    letters = string.ascii_letters
-    yield from (prefix + a for a in letters)
-    yield from (prefix + a + b for a, b in itertools.product(letters, letters))
-
-
-def _names(modules: dict[str, Module], used: set[str]) -> None:
-    """Short forms are shared by what cannot meet: names of different modules, `self._names` of different classes."""
-    fixed = used | MICROPYTHON | {name for kind in TYPES for name in dir(kind)}
-    ours: set[str] = set()
-    places: dict[str, list[tuple[Module, ast.AST]]] = {}
-    for module in modules.values():
-        for node in ast.walk(module.tree):
-            fixed.update(_fixed_by(module, node, modules))
-            ours.update(_defined_by(node))
-            for name in _words(node, deep=False):
-                places.setdefault(name, []).append((module, node))
-        for statement in module.tree.body:
-            if isinstance(statement, ast.Assign):
-                ours.update(n.id for n in ast.walk(statement) if isinstance(n, ast.Name))
-    begun = tuple(name for name in fixed if name.endswith("_") and len(name) > 1)
-    owners = _owners(modules.values())
-    homes: dict[str, set[str]] = {}
-    for name, found in places.items():
-        where = {module.name for module, _ in found}
-        if len(name) > SHORT and name not in fixed and not name.startswith(("__", *begun)):
-            if name.startswith("_") or (name in ours and len(where) == 1):
-                own = {owners.get(id(node), "") for _, node in found}
-                homes[name] = own if name.startswith("_") and "" not in own else where
-    taken = {name for m in modules.values() for name in _words(m.tree)}
-    free = [n for n in itertools.islice(_short("_"), 2000) if n not in taken]
-    wide = 0  # so many of them stand for names that occur in several modules
-    count: Counter[str] = Counter()  # and so many more for those of one module, or of one class in it
-    for name in sorted(homes, key=lambda n: (min(homes[n]).count(":"), -len(homes[n]), -len(places[n]), n)):
-        per_class = ":" in min(homes[name])
-        if len(homes[name]) > 1 and not per_class:
-            new = {"": free[wide]}
-            wide += 1
-        else:
-            new = {home: free[wide + count[home.split(":")[0]] * per_class + count[home]] for home in homes[name]}
-            count.update(homes[name])
-        for module, node in places[name]:
-            home = owners.get(id(node), "") if per_class else module.name
-            module.rename(node, name, new.get(home) or new[""])
-
-
-def _owners(modules: Iterable[Module]) -> dict[int, str]:
-    """For each `self.name` and each method: module:class it belongs to; nothing where classes inherit."""
-    owners = {}
-    for module in modules:
-        classes = [node for node in ast.walk(module.tree) if isinstance(node, ast.ClassDef)]
-        parents = {base.id for c in classes for base in c.bases if isinstance(base, ast.Name)}
-        for c in classes:
-            if not c.bases and c.name not in parents:
-                for node in ast.walk(c):
-                    on = node.value if isinstance(node, ast.Attribute) else None
-                    if node in c.body or (isinstance(on, ast.Name) and on.id == "self"):
-                        owners[id(node)] = f"{module.name}:{c.name}"
-    return owners
-
-
-def _defined_by(node: ast.AST) -> list[str]:
-    if isinstance(node, ast.FunctionDef | ast.ClassDef):
-        return [node.name]
-    return [node.attr] if isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store) else []
-
-
-def _fixed_by(module: Module, node: ast.AST, modules: dict[str, Module]) -> list[str]:
-    """Names that must stay because of this node."""
-    if isinstance(node, ast.Global | ast.Nonlocal):
-        return node.names
-    if isinstance(node, ast.keyword):
-        return [node.arg or ""]
-    if isinstance(node, ast.Import):
-        return [a.asname or a.name for a in node.names]
-    if isinstance(node, ast.ImportFrom):
-        source = module.source_of(node)
-        return [] if source in modules or source + ".__init__" in modules else [a.name for a in node.names]
-    if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
-        stranger = module.imported.get(node.value.id)
-        return [node.attr] if stranger and stranger not in modules else []
-    if isinstance(node, ast.Constant) and isinstance(node.value, str):
-        return [node.value]
-    return []
-
-
-def _parameters(modules: dict[str, Module], used: set[str]) -> None:
-    words = {n.arg for m in modules.values() for n in ast.walk(m.tree) if isinstance(n, ast.keyword) if n.arg}
-    for module in modules.values():
-        for function in ast.walk(module.tree):
-            if isinstance(function, ast.FunctionDef):
-                _rename_parameters(module, function, words | used)
-
-
-def _rename_parameters(module: Module, function: ast.FunctionDef, fixed: set[str]) -> None:
-    inside = list(ast.walk(function))
-    if any(isinstance(n, ast.FunctionDef | ast.Lambda | ast.Nonlocal | ast.Global) for n in inside[1:]):
-        return  # a name that reaches into another function is left alone
-    taken = {word for n in inside for word in _words(n)}
-    free = (n for n in _short("") if n not in taken)
-    args = function.args.args
-    for arg in args[: len(args) - len(function.args.defaults)]:
-        if len(arg.arg) > SHORT and arg.arg not in fixed:
-            new = next(free)
-            for n in inside:
-                if n is arg or (isinstance(n, ast.Name) and n.id == arg.arg):
-                    module.rename(n, arg.arg, new)
-
-
-def main() -> None:
-    """shrink.py OUT FILE...: FILEs are named relative to the folder of their package."""
-    out, *files = map(Path, sys.argv[1:])
-    named = {".".join(f.with_suffix("").parts): f for f in files}
-    for name, text in shrink({n: f.read_text() for n, f in named.items()}).items():
-        target = out / (name.replace(".", "/") + ".py")
-        target.parent.mkdir(parents=True, exist_ok=True)
-        target.write_text(text)
-
-
-if __name__ == "__main__":
-    main()

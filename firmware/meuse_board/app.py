@@ -16,9 +16,7 @@ settings, the product compiled by the PC (a dict that App takes apart; all keys 
 Thresholds and deadbands are scaled integers, like the values they are compared with.
 """
 
-import gc
 import select
-import sys
 
 from meuse_protocol.board_endpoint import BoardEndpoint, Needed, Refused, Time, Welcomed
 from meuse_protocol.messages import (
@@ -37,6 +35,7 @@ from .batcher import Batcher
 from .clock import Clock
 from .flash_log import FlashLog
 from .kept import Kept
+from .loading import Missing, load
 from .runner import Runner
 from .sampler import Group, Sampler
 from .schedule import next_due
@@ -50,16 +49,6 @@ LATEST_MS = 1000  # the host is talking, but at the latest after a second
 RUNNING, STOPPING, DRAINING, DONE = range(4)
 KEPT = ("name", "unit", "exp", "flags", "deadband", "driver")  # of a channel, once its driver has read the rest
 CRASH = 1  # BLOB kind: the traceback that ended the boot before
-
-
-class Missing:
-    """Stands in for a driver that could not be made."""
-
-    def start(self, now: int) -> int:
-        return 0
-
-    def read(self, now: int) -> list:
-        return [-1]
 
 
 class App:
@@ -109,7 +98,7 @@ class App:
     def _link(self, settings: dict, gmtime, random_u32) -> None:
         """The first link carries the readings; what comes after it is a console."""
         kind = settings["kind"]
-        link = _load("links." + kind).Link(settings, self._hardware, random_u32)
+        link = load("links." + kind).Link(settings, self._hardware, random_u32)
         if hasattr(link, "console"):
             link.console = lambda line, typing: self._console(link, gmtime, line, typing)
         endpoint = None if self.runners else self.endpoint
@@ -121,7 +110,7 @@ class App:
         word = line.split()[:1]
         if not word or word[0].isalpha():
             try:
-                link.console = _load("console").Console(self, link, gmtime)
+                link.console = load("console").Console(self, link, gmtime)
                 return link.console(line, typing)
             except MemoryError:
                 return iter(("no memory left to talk; try again after a reset",))
@@ -130,7 +119,7 @@ class App:
     def _driver(self, settings: dict):
         try:
             bus = self._hardware.bus(settings.get("bus"))
-            return _load("drivers." + settings["driver"]).Driver(bus, settings, self.kept)
+            return load("drivers." + settings["driver"]).Driver(bus, settings, self.kept)
         except Exception as problem:
             self.problems.append("channel %s: %s" % (settings["name"], problem))
             return Missing()
@@ -251,18 +240,3 @@ class App:
             for runner in self.runners:
                 runner.link.close(now)
             self._state = DONE
-
-
-def forget(*names) -> None:
-    """Gives back the heap of modules that only a boot needs."""
-    package = sys.modules["meuse_board"]
-    for name in names:
-        del sys.modules["meuse_board." + name]
-        delattr(package, name)
-    gc.collect()
-
-
-def _load(name: str):
-    """A module that the settings name; what no setting names takes no heap."""
-    gc.collect()
-    return __import__("meuse_board." + name, None, None, ("x",))

@@ -26,9 +26,10 @@ def run(root: str = "", break_in_ms: int = BREAK_IN_MS, also=(), ready=None, cra
     unsafe = make_safe(Config(root + "/config.msgpack").value.get("outputs", ()), machine.Pin)
     time.sleep_ms(break_in_ms)
     try:
-        from .app import App, forget
+        from .app import App
         from .hardware import Hardware
         from .identity import identity
+        from .loading import forget
 
         # Read again, now that the modules are loaded: keys they name cost no heap a second time.
         settings = Config(root + "/config.msgpack").value

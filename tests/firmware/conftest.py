@@ -33,7 +33,7 @@ def bench_path(tmp_path_factory: pytest.TempPathFactory) -> str:
     """MICROPYPATH of the firmware as boards get it, and of tests/firmware/bench_board to run it on a bench."""
     import ast
 
-    from shrink import words
+    from source import words
 
     import build
 

@@ -1,0 +1,135 @@
+"""Gives names that nobody else uses short forms: a name costs a board 11 bytes of heap and its length, once for all
+modules, so short forms are few and are used again wherever they cannot meet.
+
+Private names (`_like_this`), and what one module defines and no other names, become short; so do parameters without a
+default that nobody passes by keyword. What stays: names that several modules use, that are passed by keyword, or that
+stand in a string, where getattr may look for them ("do_" stands for all that begin so).
+"""
+
+import ast
+import io
+import itertools
+import socket
+import string
+from collections import Counter
+from collections.abc import Iterable, Iterator
+
+from source import Module, each_word
+
+SHORT = 2  # names up to this length gain nothing
+# Objects of the interpreter have these names too, beside what CPython's types of the same kind have.
+TYPES = (int, str, bytes, bytearray, list, tuple, dict, set, io.BytesIO, io.FileIO, OSError, socket.socket)
+MICROPYTHON = frozenset(
+    """active config connect digest feed hexdigest ifconfig init ioctl ipoll irq isconnected modify off on poll
+    readblocks readfrom readfrom_into readfrom_mem readfrom_mem_into readinto register scan setblocking status
+    unregister update value write_readinto writeblocks writeto writeto_mem""".split()
+)
+
+
+def _short(prefix: str) -> Iterator[str]:
+    letters = string.ascii_letters
+    yield from (prefix + a for a in letters)
+    yield from (prefix + a + b for a, b in itertools.product(letters, letters))
+
+
+def shorten_names(modules: dict[str, Module], used: set[str]) -> None:
+    """Short forms are shared by what cannot meet: names of different modules, `self._names` of different classes."""
+    fixed = used | MICROPYTHON | {name for kind in TYPES for name in dir(kind)}
+    ours: set[str] = set()
+    places: dict[str, list[tuple[Module, ast.AST]]] = {}
+    for module in modules.values():
+        for node in ast.walk(module.tree):
+            fixed.update(_fixed_by(module, node, modules))
+            ours.update(_defined_by(node))
+            for name in each_word(node, deep=False):
+                places.setdefault(name, []).append((module, node))
+        for statement in module.tree.body:
+            if isinstance(statement, ast.Assign):
+                ours.update(n.id for n in ast.walk(statement) if isinstance(n, ast.Name))
+    begun = tuple(name for name in fixed if name.endswith("_") and len(name) > 1)
+    owners = _owners(modules.values())
+    homes: dict[str, set[str]] = {}
+    for name, found in places.items():
+        where = {module.name for module, _ in found}
+        if len(name) > SHORT and name not in fixed and not name.startswith(("__", *begun)):
+            if name.startswith("_") or (name in ours and len(where) == 1):
+                own = {owners.get(id(node), "") for _, node in found}
+                homes[name] = own if name.startswith("_") and "" not in own else where
+    taken = {name for m in modules.values() for name in each_word(m.tree)}
+    free = [n for n in itertools.islice(_short("_"), 2000) if n not in taken]
+    wide = 0  # so many of them stand for names that occur in several modules
+    count: Counter[str] = Counter()  # and so many more for those of one module, or of one class in it
+    for name in sorted(homes, key=lambda n: (min(homes[n]).count(":"), -len(homes[n]), -len(places[n]), n)):
+        per_class = ":" in min(homes[name])
+        if len(homes[name]) > 1 and not per_class:
+            new = {"": free[wide]}
+            wide += 1
+        else:
+            new = {home: free[wide + count[home.split(":")[0]] * per_class + count[home]] for home in homes[name]}
+            count.update(homes[name])
+        for module, node in places[name]:
+            home = owners.get(id(node), "") if per_class else module.name
+            module.rename(node, name, new.get(home) or new[""])
+
+
+def _owners(modules: Iterable[Module]) -> dict[int, str]:
+    """For each `self.name` and each method: module:class it belongs to; nothing where classes inherit."""
+    owners = {}
+    for module in modules:
+        classes = [node for node in ast.walk(module.tree) if isinstance(node, ast.ClassDef)]
+        parents = {base.id for c in classes for base in c.bases if isinstance(base, ast.Name)}
+        for c in classes:
+            if not c.bases and c.name not in parents:
+                for node in ast.walk(c):
+                    on = node.value if isinstance(node, ast.Attribute) else None
+                    if node in c.body or (isinstance(on, ast.Name) and on.id == "self"):
+                        owners[id(node)] = f"{module.name}:{c.name}"
+    return owners
+
+
+def _defined_by(node: ast.AST) -> list[str]:
+    if isinstance(node, ast.FunctionDef | ast.ClassDef):
+        return [node.name]
+    return [node.attr] if isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store) else []
+
+
+def _fixed_by(module: Module, node: ast.AST, modules: dict[str, Module]) -> list[str]:
+    """Names that must stay because of this node."""
+    if isinstance(node, ast.Global | ast.Nonlocal):
+        return node.names
+    if isinstance(node, ast.keyword):
+        return [node.arg or ""]
+    if isinstance(node, ast.Import):
+        return [a.asname or a.name for a in node.names]
+    if isinstance(node, ast.ImportFrom):
+        source = module.source_of(node)
+        return [] if source in modules or source + ".__init__" in modules else [a.name for a in node.names]
+    if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
+        stranger = module.imported.get(node.value.id)
+        return [node.attr] if stranger and stranger not in modules else []
+    if isinstance(node, ast.Constant) and isinstance(node.value, str):
+        return [node.value]
+    return []
+
+
+def shorten_parameters(modules: dict[str, Module], used: set[str]) -> None:
+    words = {n.arg for m in modules.values() for n in ast.walk(m.tree) if isinstance(n, ast.keyword) if n.arg}
+    for module in modules.values():
+        for function in ast.walk(module.tree):
+            if isinstance(function, ast.FunctionDef):
+                _rename_parameters(module, function, words | used)
+
+
+def _rename_parameters(module: Module, function: ast.FunctionDef, fixed: set[str]) -> None:
+    inside = list(ast.walk(function))
+    if any(isinstance(n, ast.FunctionDef | ast.Lambda | ast.Nonlocal | ast.Global) for n in inside[1:]):
+        return  # a name that reaches into another function is left alone
+    taken = {word for n in inside for word in each_word(n)}
+    free = (n for n in _short("") if n not in taken)
+    args = function.args.args
+    for arg in args[: len(args) - len(function.args.defaults)]:
+        if len(arg.arg) > SHORT and arg.arg not in fixed:
+            new = next(free)
+            for n in inside:
+                if n is arg or (isinstance(n, ast.Name) and n.id == arg.arg):
+                    module.rename(n, arg.arg, new)
