@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test lint types bench torture build clean
+.PHONY: help setup run test lint types bench torture sim build clean
 
 help: ## show this list
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -32,6 +32,9 @@ build: $(READY) ## compile the firmware into build/mpy
 
 run: $(READY) ## three virtual boards and the host: readings flow into data/
 	@$(BIN)/meuse run --sim --data $(DATA) $(if $(FOR),--for $(FOR))
+
+sim: build ## virtual boards alone, for a host that runs already (`meuse run --data data`)
+	@$(BIN)/meuse sim --data $(DATA)
 
 lint: $(READY) ## ruff over everything
 	@$(BIN)/ruff check .
