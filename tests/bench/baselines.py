@@ -8,7 +8,6 @@ import asyncio
 import contextlib
 import json
 import multiprocessing
-import os
 import shutil
 import socket
 import sqlite3
@@ -25,6 +24,16 @@ def free_port() -> int:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
         return port
+
+
+def listening(port: int, process: "subprocess.Popen[bytes]", seconds: float = 20.0) -> bool:
+    """Whether something takes connections on the loopback port, before `process` ends or time is up."""
+    deadline = time.monotonic() + seconds
+    while process.poll() is None and time.monotonic() < deadline:
+        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
+            return True
+        time.sleep(0.02)
+    return False
 
 
 def raw_sqlite(folder: Path, records: list[bytes], rows_per_record: int, seconds: float) -> float:
@@ -125,13 +134,8 @@ def broker(folder: Path):  # type: ignore[no-untyped-def]
         raise SystemExit("no nats-server: run `make setup`")
     server = subprocess.Popen([binary, "-c", str(config)], stderr=subprocess.DEVNULL)
     try:
-        deadline = time.monotonic() + 10
-        while True:
-            with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
-                break
-            if server.poll() is not None or time.monotonic() > deadline:
-                raise SystemExit("nats-server did not start")
-            os.sched_yield()
+        if not listening(port, server):
+            raise SystemExit("nats-server did not start")
         yield port
     finally:
         server.terminate()

@@ -15,12 +15,11 @@ import secrets
 import subprocess
 import sys
 import tempfile
-import time
 import tty
 from collections.abc import Iterator
 from pathlib import Path
 
-from baselines import free_port, raw_sqlite, usual_script
+from baselines import free_port, listening, raw_sqlite, usual_script
 from load import records, rows_of
 
 HERE = Path(__file__).resolve().parent
@@ -46,14 +45,8 @@ def host(folder: Path, port: int, serial: str | None) -> Iterator[None]:
     with (folder / "host.log").open("w") as log:
         process = subprocess.Popen(command, stdout=log, stderr=log)
         try:
-            deadline = time.monotonic() + 20
-            import socket
-
-            while True:
-                with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
-                    break
-                if process.poll() is not None or time.monotonic() > deadline:
-                    raise SystemExit((folder / "host.log").read_text())
+            if not listening(port, process):
+                raise SystemExit((folder / "host.log").read_text())
             yield
         finally:
             process.terminate()
