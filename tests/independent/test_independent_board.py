@@ -272,7 +272,10 @@ def test_forged_and_replayed_frames_change_nothing_stored(host: Host, root: Path
     before = host.state()
 
     intruder = Intruder(host, board.log.stream)
-    intruder.send(old.packets + board.packets + old.packets[::-1] + board.packets[::-1])
+    # Each order on a line of its own: stream 0 of two boards on one line is a forgery, and a handful of those a flood.
+    for packets in (old.packets, board.packets, old.packets[::-1], board.packets[::-1]):
+        intruder.send(packets)
+    intruder.flood(old.packets + board.packets + old.packets[::-1] + board.packets[::-1])
     for packets in forged(board.log.stream, board.log.next):
         intruder.send(packets)
     broken = record(SINGLE, 3, *wire.single_body(SID, 1_761_955_200, [7] * 11))
