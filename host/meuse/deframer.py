@@ -5,6 +5,7 @@ give the same items for the same bytes. Costs a third of it per frame.
 """
 
 from binascii import crc32
+from collections import deque
 from typing import Any
 
 from meuse_protocol.cobs import decode
@@ -43,3 +44,25 @@ class FastDeframer(Deframer):
         self._cr = False
         self.frames += 1
         return FRAME, e2e
+
+
+class Packets:
+    """The same for wires that keep packets apart by themselves: each piece of data is one, or is damage."""
+
+    def __init__(self, longest: int) -> None:
+        self.frames = 0
+        self.lines = 0
+        self.damaged = 0
+        self._longest = longest
+        self._waiting: deque[bytes] = deque()
+
+    def feed(self, data: bytes) -> None:
+        if 3 <= len(data) <= self._longest:
+            self.frames += 1
+            self._waiting.append(data)
+        else:
+            self.damaged += 1
+
+    def next(self) -> Any:
+        """(FRAME, e2e), or None."""
+        return (FRAME, self._waiting.popleft()) if self._waiting else None

@@ -18,7 +18,7 @@ from meuse_protocol.host_endpoint import (
 )
 from meuse_protocol.messages import ANCHOR, SCHEMA
 
-from meuse.deframer import FastDeframer
+from meuse.deframer import FastDeframer, Packets
 from meuse.journal.batch import Gap, Row, Twin
 from meuse.links import Wire
 
@@ -61,7 +61,7 @@ class Session:
         self._wire = wire
         self._endpoint = endpoint
         self._bridge = bridge
-        self._deframer = FastDeframer(MAX_E2E_BYTES)
+        self._deframer = Packets(MAX_E2E_BYTES) if wire.packets else FastDeframer(MAX_E2E_BYTES)
         self._lost = False
         self._sent_ms = -SILENCE_MS
         self._timer: asyncio.TimerHandle | None = None
@@ -175,19 +175,31 @@ class Session:
         if self._lost:
             return
         now_ms = self._bridge.clock.now_ms()
+        if self._wire.packets:
+            while (e2e := self._due(now_ms)) is not None:
+                self._wire.write(e2e)
+        else:
+            self._write_frames(now_ms)
+        self._arm(now_ms)
+
+    def _due(self, now_ms: int) -> bytes | None:
+        """The packet that goes now, None when there is none or no room."""
+        e2e = self._endpoint.next_pdu(now_ms) if self._wire.writable else None
+        self.frames_out += e2e is not None
+        return e2e
+
+    def _write_frames(self, now_ms: int) -> None:
         out = []
-        while self._wire.writable and (e2e := self._endpoint.next_pdu(now_ms)) is not None:
+        while (e2e := self._due(now_ms)) is not None:
             if now_ms - self._sent_ms >= SILENCE_MS:
                 out.append(b"\0")
             self._sent_ms = now_ms
             out.append(frame(e2e))
-            self.frames_out += 1
             if len(out) >= WRITE_TOGETHER:
                 self._wire.write(b"".join(out))
                 out.clear()
         if out:
             self._wire.write(b"".join(out))
-        self._arm(now_ms)
 
     def _arm(self, now_ms: int) -> None:
         due_ms = self._endpoint.deadline(now_ms) if self._wire.writable else None

@@ -2,6 +2,7 @@
 
 A link calls `opened(name, kind, wire)` for every connection and gives the receiver it gets back
 every byte in order; it stops reading while `hold(True)` is set and reads on after `hold(False)`.
+Where the wire keeps packets apart by itself (`packets`), each receive() and each write() is one.
 """
 
 from collections.abc import Callable
@@ -10,6 +11,9 @@ from typing import Protocol
 
 class Wire(Protocol):
     """The sending side of one connection."""
+
+    packets: bool
+    """False: a stream of bytes, which carries frames. True: whole packets, which need no frames."""
 
     def write(self, data: bytes) -> None:
         """Queue bytes; only called while `writable`."""
@@ -29,7 +33,7 @@ class Receiver(Protocol):
     """The receiving side of one connection."""
 
     def receive(self, data: bytes) -> None:
-        """Bytes as they came, in order, in any pieces."""
+        """Bytes as they came, in order, in any pieces; one whole packet where the wire has packets."""
 
     def writable(self) -> None:
         """The wire takes bytes again."""

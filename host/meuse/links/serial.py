@@ -135,6 +135,8 @@ def open_port(path: str, baud: int) -> serial.Serial:
 class _Port:
     """One open port: a Wire towards the session."""
 
+    packets = False
+
     def __init__(self, path: str, baud: int, lost: Callable[[], None]) -> None:
         self._serial = open_port(path, baud)
         self._fd = self._serial.fileno()

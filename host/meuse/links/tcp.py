@@ -106,6 +106,8 @@ class _Connection(asyncio.BufferedProtocol):
 
     __slots__ = ("_held", "_link", "_receiver", "_transport", "_writable")
 
+    packets = False
+
     def __init__(self, link: TcpLink) -> None:
         self._link = link
         self._transport: asyncio.Transport | None = None
