@@ -25,6 +25,7 @@ from meuse.journal.sqlite import SqliteJournal
 from meuse.keys import FOLDER as KEYS_FOLDER
 from meuse.keys import KeyStore
 from meuse.lake.task import LakeWriter
+from meuse.links import Link
 from meuse.links.serial import SerialLink
 from meuse.links.tcp import TcpLink, room_for
 from meuse.status import Status
@@ -53,8 +54,8 @@ class Host:
         self.settings = settings
         self.data = Path(settings.host.data)
         self.clock = Clock()
+        self.links: list[Link] = []
         self.tcp: list[TcpLink] = []
-        self.serial: list[SerialLink] = []
         self._lock: int | None = None
         self._committing: asyncio.Task[None] | None = None
         self._beside: list[asyncio.Task[None]] = []
@@ -86,6 +87,15 @@ class Host:
             self._beside.append(asyncio.create_task(work, name=name))
 
     async def _start_links(self) -> None:
+        await self._start_tcp()
+        for port in self.settings.serial:
+            await self._start_link(SerialLink(port.port, port.baud, self.bridge.opened))
+
+    async def _start_link(self, link: Link) -> None:
+        self.links.append(link)
+        await link.start()
+
+    async def _start_tcp(self) -> None:
         tcp = self.settings.tcp
         most = room_for(tcp.max_connections * len(tcp.listen)) // max(1, len(tcp.listen))
         if most < tcp.max_connections:
@@ -93,13 +103,9 @@ class Host:
         for address in tcp.listen:
             name, port = parse_address(address, "tcp.listen")
             link = TcpLink(name, port, self.bridge.opened, most)
-            await link.start()
+            await self._start_link(link)
             self.tcp.append(link)
             log.info("listening on %s", link.address)
-        for wanted in self.settings.serial:
-            port_link = SerialLink(wanted.port, wanted.baud, self.bridge.opened)
-            self.serial.append(port_link)
-            await port_link.start()
 
     def _lake_trouble(self, trouble: str) -> None:
         if trouble:
@@ -119,16 +125,14 @@ class Host:
 
     async def stop(self, finish_lake: bool = True) -> None:
         """Make durable what came, close the links, write the lake; safe to call half started."""
-        for server in self.tcp:
-            server.stop_listening()
+        for link in self.links:
+            link.stop_listening()
         if self._committing is not None:
             self.bridge.stop_reading()
             self.commits.close()
             await asyncio.gather(self._committing, return_exceptions=True)
-        for server in self.tcp:
-            await server.close()
-        for port in self.serial:
-            await port.close()
+        for link in self.links:
+            await link.close()
         for task in self._beside:
             task.cancel()
         await asyncio.gather(*self._beside, return_exceptions=True)

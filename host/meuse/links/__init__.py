@@ -9,6 +9,19 @@ from collections.abc import Callable
 from typing import Protocol
 
 
+class Link(Protocol):
+    """One way in: an address, a port, a subscription. It calls `opened` for every connection there."""
+
+    async def start(self) -> None:
+        """Begin; raises HostError when it cannot, with nothing left open."""
+
+    def stop_listening(self) -> None:
+        """No new connections; the open ones stay."""
+
+    async def close(self) -> None:
+        """Close every connection and give everything back."""
+
+
 class Wire(Protocol):
     """The sending side of one connection."""
 

@@ -50,6 +50,10 @@ class SerialLink:
         await self._look()
         self._looking = asyncio.create_task(self._keep_looking(), name=f"look {self.pattern}")
 
+    def stop_listening(self) -> None:
+        if self._looking is not None:
+            self._looking.cancel()
+
     async def close(self) -> None:
         if self._looking is not None:
             self._looking.cancel()
