@@ -14,6 +14,8 @@ to the stream and outlives every link.
     wake at board.deadline()                   # ms; None: nothing happens without input
     board.record_added(seq, urgent=False)      # after log.append
     board.link_down(now_ms)                    # what was in flight counts as unsent
+    board.join(other)                          # before link_up: the same stream on another link
+    board.carry(NOTHING, now_ms)               # another link has the records (ALARMS, ALL: outbox)
 
 `now_ms` is an uptime that never goes back. Received bytes never raise: bad ones go to `counters`.
 """
@@ -35,7 +37,7 @@ from .messages import (
     record,
     splice,
 )
-from .outbox import Outbox
+from .outbox import ALL, Outbox
 from .ranges import SEQ_MAX, Ranges
 from .timesync import TimeSync
 from .window import PAIRS_MAX, Window
@@ -100,6 +102,8 @@ class BoardEndpoint:
         self._keys = direction_keys(psk, stream) if psk else None
         self._mac_bytes = mac_bytes if psk else 0
         self._log = log
+        self._carried = ALL
+        self._stored = Ranges()
         self._limit = window
         self._outbox = Outbox(log)
         self._events: list[Any] = []
@@ -115,7 +119,6 @@ class BoardEndpoint:
         self._short = self.stream  # what our stream is called here
         self._win = WINDOW_FIRST
         self._flight = Window(1 if ordered else 3)
-        self._stored = Ranges()
         self._outbox.rewind(self._stored, self._flight)
         self._heard_ms = self._waiting_ms = now_ms
         self._hellos = 0
@@ -126,6 +129,28 @@ class BoardEndpoint:
         self._scan_ms: int | None = None
 
     # -- the application's side
+
+    def join(self, other: "BoardEndpoint") -> None:
+        """Both serve one stream: what the host has, the time and the schemas are known to both."""
+        self._stored = other._stored
+        self.time = other.time
+        self.schemas = other.schemas
+
+    def carry(self, carried: int, now_ms: int) -> None:
+        """NOTHING, ALARMS or ALL of the records go over this link from now on; HELLO always does.
+
+        What is in flight here and is not carried any more counts as unsent: on another link.
+        """
+        if carried < self._carried:
+            self._flight.put_back()
+        if carried != self._carried:
+            self._carried = carried
+            self._outbox.rewind(self._stored, self._flight)
+
+    @property
+    def timeouts(self) -> int:
+        """Timeouts in a row without news of any record, counted up to 2: is this link dead?"""
+        return self._flight.timeouts
 
     def link_up(self, now_ms: int, mtu: int, nonce: int, ordered: bool = True) -> None:
         """Packets up to `mtu` bytes, MAC included, can flow; ordered: if they come, then in order."""
@@ -155,7 +180,7 @@ class BoardEndpoint:
             elif now_ms >= due_ms:
                 self._flight.expire(now_ms)
         for kind in self._due:
-            if now_ms >= self._due[kind]:
+            if now_ms >= self._due[kind] and (self._carried or kind == HELLO):
                 return self._control(kind, now_ms)
         if self._flowing() and len(self._flight) < min(self._win, self._limit):
             return self._next_record(now_ms)
@@ -163,7 +188,7 @@ class BoardEndpoint:
 
     def deadline(self) -> "int | None":
         """When next_pdu() will have something to do even if nothing comes in; None: never."""
-        times = list(self._due.values())
+        times = [self._due[kind] for kind in self._due if self._carried or kind == HELLO]
         due_ms = self._flight.deadline()
         if self._flowing():
             if due_ms is not None:
@@ -215,16 +240,16 @@ class BoardEndpoint:
         flight = self._flight
         self._scan_ms = None
         for _ in range(SCAN_MAX):
-            seq = self._outbox.choose()
+            seq = self._outbox.choose(self._carried)
             if not seq:
                 return None
             body = self._log.get(seq)
             if body is None:  # acknowledged meanwhile, or dropped: a GAP says so
-                flight.forget(seq)
+                self._outbox.forget(seq)
                 continue
             e2e = self._seal(body, self._short)
             if len(e2e) > self._mtu:
-                flight.forget(seq)
+                self._outbox.forget(seq)
                 self._count("too_long")
                 continue
             if not len(flight) and not flight.lost:
@@ -350,6 +375,7 @@ class BoardEndpoint:
             if TIMEQ not in self._due:
                 self._time_left = TIME_BURST
                 self._ask_time(now_ms)
+            self._stored.clear()  # a host may have been put back; what it has above, an ACK says now
             self._learn(cum, [], now_ms)
             self._emit(Welcomed(version, cum, win))
 

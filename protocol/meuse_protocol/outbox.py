@@ -14,6 +14,9 @@ if TYPE_CHECKING:
 URGENT_MAX = 16  # alarms that overtake; one more waits its turn in the log
 LIVE_MAX = 8  # new records that overtake the backlog
 PARKED_MAX = 8  # refused records that are passed over
+# What a link carries: nothing while another one does; alarms where the rest waits for a cheaper one.
+NOTHING, ALARMS, ALL = range(3)
+
 ISLANDS_MAX = PAIRS_MAX // 2  # an ACK names 16 ranges, the lowest: with more, fill holes first
 
 
@@ -45,10 +48,18 @@ class Outbox:
         """Passes this record over until the program starts again."""
         self._parked = self._parked[1 - PARKED_MAX :] + [seq]
 
-    def choose(self) -> int:
-        """The next seq to try, 0 when there is none. Who finds it gone tells flight.forget()."""
-        while self._urgent:
-            seq = self._urgent.pop(0)
+    def forget(self, seq: int) -> None:
+        """This record is gone: there is nothing to send."""
+        if seq in self._urgent:
+            self._urgent.remove(seq)
+        self.flight.forget(seq)
+
+    def choose(self, carried: int = ALL) -> int:
+        """The next seq to try of what is carried, 0 when there is none; who finds it gone: forget()."""
+        if carried == NOTHING:
+            return 0
+        self._urgent = [seq for seq in self._urgent if not self.stored.contains(seq)]
+        for seq in self._urgent:
             if self._unsent(seq):
                 return seq
         lost = self.flight.lost
@@ -56,6 +67,8 @@ class Outbox:
             if lost[0] not in self._parked:
                 return lost[0]
             lost.pop(0)
+        if carried < ALL:
+            return 0
         while self._live and self.stored.count() <= ISLANDS_MAX:
             seq = self._live.pop(0)
             if self._unsent(seq):

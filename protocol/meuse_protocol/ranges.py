@@ -27,6 +27,9 @@ class Ranges:
             end += 2
         flat[begin:end] = [first, last]
 
+    def clear(self) -> None:
+        self._flat = []
+
     def contains(self, seq: int) -> bool:
         return self.next_missing(seq) != seq
 

@@ -30,7 +30,7 @@ class Window:
         self._order = 0  # transmissions so far
         self._proved = 0  # the newest one known to have arrived
         self._since_ms = 0  # last progress or timeout: the timer runs from here at the earliest
-        self._backoff = 0
+        self.timeouts = 0  # in a row, up to BACKOFF_MAX: each doubles the next one
         self._doubted = 0  # transmissions up to this one saw a timeout
         self._doubts = 0  # ACKs in a row that could not be timed for that reason
         self._srtt_8 = -1  # smoothed round trip, 1/8 ms; -1: none measured yet
@@ -109,7 +109,7 @@ class Window:
             if self._doubts >= DOUBTS_MAX:
                 timed = doubted
         if timed >= 0:
-            self._doubts = self._backoff = 0
+            self._doubts = self.timeouts = 0
             rtt_ms = now_ms - timed
             if self._rtt_min_ms < 0 or rtt_ms < self._rtt_min_ms:
                 self._rtt_min_ms = rtt_ms
@@ -129,7 +129,7 @@ class Window:
         """When to send the oldest again for want of any ACK; None when nothing is in flight."""
         if not self._flight:
             return None
-        return max(self._since_ms, self._flight[0][2]) + (self.rto_ms << self._backoff)
+        return max(self._since_ms, self._flight[0][2]) + (self.rto_ms << self.timeouts)
 
     def expire(self, now_ms: int) -> None:
         """The deadline has passed: the two oldest go again, and the next one waits longer."""
@@ -137,7 +137,7 @@ class Window:
         self._flight = self._flight[RTO_RESENDS:]
         self._since_ms = now_ms
         self._doubted = self._order
-        self._backoff = min(self._backoff + 1, BACKOFF_MAX)
+        self.timeouts = min(self.timeouts + 1, BACKOFF_MAX)
 
     def forget(self, seq: int) -> None:
         """There is nothing to send again."""
@@ -148,4 +148,4 @@ class Window:
         """Everything counts as unsent; what is known of the link's round trip stays."""
         self._flight = []
         self.lost = []
-        self._backoff = 0
+        self.timeouts = 0

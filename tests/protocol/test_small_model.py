@@ -183,7 +183,7 @@ class World:
         flight._rtt_min_ms = 0 if proves else -1
         world.board.receive(e2e, 0)
         world.board._due.pop(TIMEQ, None)
-        flight._srtt_8 = flight._rttvar_4 = flight._backoff = flight._doubts = 0
+        flight._srtt_8 = flight._rttvar_4 = flight.timeouts = flight._doubts = 0
         for seq in world.board._log.settled:
             stored = world.host._directory.state.received
             assert stored.contains(seq), "acknowledged, not stored"
@@ -200,7 +200,7 @@ class World:
         if self.board._flowing() and len(self.board._flight):
             world = self.other_board()
             world.board._flight.expire(0)
-            world.board._flight._backoff = 0
+            world.board._flight.timeouts = 0
             yield world
 
     def silence(self) -> Iterator["World"]:

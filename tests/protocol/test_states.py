@@ -4,6 +4,7 @@ from collections.abc import Callable
 from itertools import product
 
 import pytest
+from by_hand import NONCE, down, welcome
 from memory_host import MemoryJournal
 from memory_log import PSK, STREAM, MemoryLog, events_of, fill, packets_of
 from meuse_protocol import host_states, states
@@ -22,7 +23,6 @@ from meuse_protocol.messages import (
     record,
     splice,
 )
-from test_board_endpoint import NONCE, down, welcome
 from test_host_endpoint import OLD_PSK, blob, hello, up
 
 NOW_MS = 1_000_000

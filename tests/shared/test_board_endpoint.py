@@ -1,11 +1,10 @@
 """The board's end against packets made by hand: what it sends when, and what it makes of answers."""
 
-from memory_log import PSK, STREAM, MemoryLog, events_of, fill, packets_of
+from by_hand import NONCE, UTC, board, down, kinds, opened, ready, seqs, welcome
+from memory_log import STREAM, events_of, packets_of
 from meuse_protocol import states
-from meuse_protocol.auth import DOWN, UP, direction_keys, mac
 from meuse_protocol.board_endpoint import (
     Acked,
-    BoardEndpoint,
     Command,
     Needed,
     Refused,
@@ -17,7 +16,6 @@ from meuse_protocol.messages import (
     ACK,
     BLOB,
     CMD,
-    DATA,
     ERR,
     HELLO,
     NEED,
@@ -29,52 +27,6 @@ from meuse_protocol.messages import (
     record,
     splice,
 )
-
-NONCE = 0xC0FFEE
-KEYS = direction_keys(PSK, STREAM)
-UTC = 1800000000000
-
-
-def down(kind, *body, stream=0, mac_bytes=8):
-    """A packet of the host."""
-    r = record(kind, *body)
-    return splice(r, stream) + mac(KEYS[1], DOWN, STREAM, r, mac_bytes)
-
-
-def welcome(cum=1, win=32, version=0x10, nonce=NONCE, alias=0):
-    return down(WELCOME, version, 0, alias, cum, win, nonce)
-
-
-def opened(e2e):
-    """(type, stream, body...) of a packet of the board, its MAC verified."""
-    pdu = parse(e2e, 8)
-    assert pdu.mac == mac(KEYS[0], UP, STREAM, pdu.record, 8)
-    return pdu.fields
-
-
-def seqs(packets):
-    return [opened(e2e)[2] for e2e in packets if opened(e2e)[0] < 16]
-
-
-def kinds(packets):
-    return [opened(e2e)[0] for e2e in packets]
-
-
-def board(records=0, psk=PSK):
-    log = MemoryLog()
-    fill(log, records)
-    return BoardEndpoint("stove-1", STREAM, psk, log), log
-
-
-def ready(records=0, now_ms=0):
-    """Welcomed, its first TIMEQ gone, nothing sent yet beyond the first window."""
-    endpoint, log = board(records)
-    endpoint.link_up(now_ms, 1024, NONCE)
-    packets_of(endpoint, now_ms)
-    endpoint.receive(welcome(), now_ms)
-    packets_of(endpoint, now_ms)
-    events_of(endpoint)
-    return endpoint, log
 
 
 def test_hello_goes_first_and_says_what_the_log_holds():
@@ -133,35 +85,6 @@ def test_acknowledged_records_leave_the_log_and_are_told():
     assert log.get(7) is None  # never flushed, no longer needed
     assert Acked(4, 6) in events_of(endpoint)
     assert seqs(packets_of(endpoint, 100)) == [4, 5, 10]  # sent before 8: lost
-
-
-def test_the_newest_overtakes_the_backlog_and_alarms_overtake_all():
-    endpoint, log = ready(100)
-    seq = log.append(BLOB, 1, None, b"new")
-    endpoint.record_added(seq)
-    alarm = log.append(BLOB, 1, None, b"alarm")
-    endpoint.record_added(alarm, True)
-    endpoint.receive(down(ACK, 9, 32, None, 92 - 1, 1), 100)
-    assert seqs(packets_of(endpoint, 100))[:3] == [alarm, seq, 32]
-
-
-def test_holes_are_filled_before_new_records_when_an_ack_could_not_name_them_all():
-    for islands, overtakes in ((8, True), (9, False)):
-        endpoint, log = ready(100)
-        endpoint.receive(down(ACK, 33, 32, None, *([1, 1] * (islands - 1))), 100)
-        endpoint.record_added(log.append(BLOB, 1, None, b"new"))
-        sent = seqs(packets_of(endpoint, 100))
-        assert sent[0] == 100  # it was sent first of all, and is lost
-        assert (sent[1] == 101) == overtakes
-
-
-def test_what_the_host_has_beyond_cum_is_not_sent_again():
-    endpoint, log = board(100)
-    endpoint.link_up(0, 1024, NONCE)
-    packets_of(endpoint, 0)
-    endpoint.receive(welcome(cum=50), 10)
-    endpoint.receive(down(ACK, 50, 32, None, 10, 41), 10)
-    assert seqs(packets_of(endpoint, 10)) == list(range(50, 60))
 
 
 def test_a_timeout_sends_two_again_and_silence_makes_it_ask_rarely():
@@ -344,28 +267,6 @@ def test_a_record_refused_eight_times_is_set_aside():
     endpoint.link_down(200)
     endpoint.link_up(300, 1024, NONCE)
     assert seqs(packets_of(endpoint, 300)) == [1]
-
-
-def test_a_record_longer_than_the_mtu_is_passed_over_and_counted():
-    endpoint, log = board()
-    log.append(DATA, 1, 1, 0, None, [1], [None] * 90)
-    log.append(BLOB, 1, None, b"")
-    endpoint.link_up(0, 100, NONCE)
-    assert seqs(packets_of(endpoint, 0)) == [2]
-    assert endpoint.counters == {"too_long": 1}
-
-
-def test_a_wide_hole_in_the_log_is_crossed_in_steps():
-    endpoint, log = board(150)
-    for seq in range(2, 150):
-        del log._kept[seq]
-    endpoint.link_up(0, 1024, NONCE)
-    found = []
-    for _ in range(10):
-        found += packets_of(endpoint, 0)
-        assert endpoint.deadline() is not None
-    assert seqs(found) == [150, 1]
-    assert endpoint.deadline() > 0
 
 
 def test_an_ack_is_believed_only_where_it_can_be_true():
