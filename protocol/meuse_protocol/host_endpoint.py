@@ -31,7 +31,7 @@ from collections import namedtuple
 from . import columns_decode, messages, states
 from .auth import UP, direction_keys, equal, mac
 from .errors import ContentError, PacketError, RemoteError
-from .host_replies import Due, Replies
+from .host_replies import ACK_DELAY_MS, Due, Replies
 from .host_states import (
     CALM,
     FLOOD,
@@ -278,9 +278,10 @@ class HostEndpoint:
             self._gap(state, seq, pdu)
 
     def _pending_again(self, due: Due, seq: int, body: bytes, now_ms: int) -> None:
-        """It came again before it was stored: the board waits."""
+        """It came again before it was stored, perhaps on another link: the board waits."""
         self._count("duplicate")
         due.hurry(seq)
+        self._replies.ack_at(due, now_ms + ACK_DELAY_MS)  # the other link's program tells only there
         if due.state.pending[seq] != body:
             self.conflict(due.state.stream, seq, now_ms)
             self._violate("conflict", "stream %d seq %d" % (due.state.stream, seq))

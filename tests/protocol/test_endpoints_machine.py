@@ -22,7 +22,7 @@ from memory_log import PSK, STREAM, MemoryLog, text
 from meuse_protocol import host_states, states
 from meuse_protocol.board_endpoint import EVENTS_MAX, BoardEndpoint, Needed, Time
 from meuse_protocol.framing import FRAME, Deframer, frame
-from meuse_protocol.host_endpoint import GapFound
+from meuse_protocol.host_endpoint import GapFound, HostEndpoint
 from meuse_protocol.messages import (
     ACK,
     ANCHOR,
@@ -37,6 +37,7 @@ from meuse_protocol.messages import (
     record,
     splice,
 )
+from meuse_protocol.outbox import ALARMS, ALL, NOTHING
 from meuse_protocol.received import RangeSet
 
 from tests.protocol.effort import EXAMPLES
@@ -75,10 +76,22 @@ class Way:
         return found
 
 
+class Line:
+    """A link between the two, with an endpoint at each end. `board` and `host` are set at once."""
+
+    board: BoardEndpoint
+    host: MemoryHost
+
+    def __init__(self, framed: bool) -> None:
+        self.up = Way(framed)
+        self.down = Way(framed)
+
+
 class Rivers(RuleBasedStateMachine):
-    """One device, one host, a line between them."""
+    """One device, one host, `links` lines between them; most rules act on the one at hand."""
 
     keyed = True
+    links = 1
 
     def __init__(self) -> None:
         super().__init__()
@@ -91,8 +104,8 @@ class Rivers(RuleBasedStateMachine):
         self.journal = MemoryJournal({"board-1": psks})
         self.logs: dict[int, MemoryLog] = {}
         self.seen: list[bytes] = []
-        self.up = Way(not self.keyed)
-        self.down = Way(not self.keyed)
+        self.lines = [Line(not self.keyed) for _ in range(self.links)]
+        self.line = self.lines[0]
         self.texts = 0
         self.told = RangeSet()
         self.new_host()
@@ -106,14 +119,42 @@ class Rivers(RuleBasedStateMachine):
 
     # -- the two ends
 
+    @property
+    def board(self) -> BoardEndpoint:
+        return self.line.board
+
+    @property
+    def host(self) -> MemoryHost:
+        return self.line.host
+
+    @property
+    def up(self) -> Way:
+        return self.line.up
+
+    @property
+    def down(self) -> Way:
+        return self.line.down
+
     def boot(self, log: MemoryLog) -> None:
         self.log = self.logs[log.stream] = log
         psk = PSK if self.keyed else None
-        self.board = BoardEndpoint("board-1", log.stream, psk, log, window=8)
-        self.board.schemas = [[1, b"abcd"]]
+        first = self.lines[0]
+        for line in self.lines:
+            line.board = BoardEndpoint("board-1", log.stream, psk, log, window=8)
+            line.board.join(first.board)
+            line.board.carry(ALL if line is self.line else NOTHING, self.now_ms)
+        first.board.schemas.append([1, b"abcd"])
 
     def new_host(self) -> None:
-        self.host = MemoryHost(self.journal, trusted=not self.keyed, window=8)
+        for line in self.lines:
+            self.new_session(line)
+
+    def new_session(self, line: Line) -> None:
+        line.host = MemoryHost(self.journal, trusted=not self.keyed, window=8)
+
+    def added(self, seq: int, urgent: bool = False) -> None:
+        for line in self.lines:
+            line.board.record_added(seq, urgent)
 
     def connect(self, ordered: bool) -> None:
         if self.board.state == states.DOWN:
@@ -122,8 +163,7 @@ class Rivers(RuleBasedStateMachine):
 
     def make(self, urgent: bool = False) -> None:
         self.texts += 1
-        seq = self.log.append(BLOB, *text(self.texts))
-        self.board.record_added(seq, urgent)
+        self.added(self.log.append(BLOB, *text(self.texts)), urgent)
 
     def board_hears(self, e2e: bytes) -> None:
         self.board.receive(e2e, self.now_ms)
@@ -135,9 +175,9 @@ class Rivers(RuleBasedStateMachine):
             if not self.stepped:
                 assert abs(event.offset_ms - self.utc_ms) <= event.err_ms
             if event.anchor:
-                self.board.record_added(self.log.append(ANCHOR, *event.anchor, 1))
+                self.added(self.log.append(ANCHOR, *event.anchor, 1))
         elif isinstance(event, Needed):
-            self.board.record_added(self.log.append(SCHEMA, 1, "s", 1, [], None), True)
+            self.added(self.log.append(SCHEMA, 1, "s", 1, [], None), True)
 
     def host_hears(self, e2e: bytes) -> None:
         waiting = len(self.host.waiting)
@@ -164,13 +204,13 @@ class Rivers(RuleBasedStateMachine):
     @rule()
     def schema_changes(self) -> None:
         sid = len(self.board.schemas) + 1
-        self.board.schemas = [*self.board.schemas, [sid, b"abcd"]][-4:]
-        self.board.record_added(self.log.append(SCHEMA, sid, "s", 1, [], None))
+        self.board.schemas[:] = [*self.board.schemas, [sid, b"abcd"]][-4:]
+        self.added(self.log.append(SCHEMA, sid, "s", 1, [], None))
 
     @rule(count=st.integers(1, 10))
     def log_full(self, count: int) -> None:
         if self.log.oldest() < self.log.next_seq():
-            self.board.record_added(self.log.drop_oldest(count, GAP_LOG_FULL))
+            self.added(self.log.drop_oldest(count, GAP_LOG_FULL))
 
     @rule(kept=st.sampled_from(["all", "flushed", "torn"]))
     def board_reboots(self, kept: str) -> None:
@@ -198,7 +238,21 @@ class Rivers(RuleBasedStateMachine):
             self.down.packets = []
         if host_too:
             self.host.commit(self.now_ms)
-            self.new_host()
+            self.new_session(self.line)
+
+    @precondition(lambda self: self.links > 1)
+    @rule(i=st.integers(0, 2))
+    def other_line(self, i: int) -> None:
+        """The next rules act on this one; what the lines carry stays."""
+        self.line = self.lines[i % self.links]
+
+    @precondition(lambda self: self.links > 1)
+    @rule(carried=st.sampled_from([NOTHING, ALARMS, ALL, ALL]), alone=st.booleans())
+    def hand_over(self, carried: int, alone: bool) -> None:
+        """The line at hand carries what it is told, and perhaps no other anything."""
+        for line in self.lines if alone else ():
+            line.board.carry(NOTHING, self.now_ms)
+        self.board.carry(carried, self.now_ms)
 
     @rule(count=st.integers(1, 12))
     def board_sends(self, count: int) -> None:
@@ -264,22 +318,25 @@ class Rivers(RuleBasedStateMachine):
     @rule(committed=st.booleans())
     def host_killed(self, committed: bool) -> None:
         if committed:
-            self.journal.commit(self.host.waiting)
+            for line in self.lines:
+                self.journal.commit(line.host.waiting)
         self.journal.restart()
         self.new_host()
-        self.host.endpoint.call(self.now_ms)
+        for line in self.lines:
+            line.host.endpoint.call(self.now_ms)
 
     @rule(window=st.sampled_from([0, 0, 1, 8]))
     def storage_fails_or_recovers(self, window: int) -> None:
-        if not window:
-            self.drop_waiting()
-        self.host.endpoint.set_window(window, self.now_ms)
+        for line in self.lines:
+            if not window:
+                self.drop_waiting(line.host)
+            line.host.endpoint.set_window(window, self.now_ms)
 
-    def drop_waiting(self) -> None:
-        for event in self.host.waiting:
+    def drop_waiting(self, host: MemoryHost) -> None:
+        for event in host.waiting:
             if not isinstance(event, GapFound):
-                self.host.endpoint.dropped(event.state.stream, [event.seq])
-        self.host.waiting = []
+                host.endpoint.dropped(event.state.stream, [event.seq])
+        host.waiting = []
 
     @rule(days=st.integers(-4000, 4000))
     def host_clock_steps(self, days: int) -> None:
@@ -362,7 +419,10 @@ class Rivers(RuleBasedStateMachine):
     def memory_is_bounded(self) -> None:
         if not self.logs:
             return
-        board, host = self.board, self.host.endpoint
+        for line in self.lines:
+            self.memory_of(line.board, line.host.endpoint)
+
+    def memory_of(self, board: BoardEndpoint, host: HostEndpoint) -> None:
         assert board.state in states.BOARD and host.state in host_states.HOST
         assert len(board._events) <= EVENTS_MAX
         assert len(board._flight) + len(board._flight.lost) <= 8 + 2
@@ -387,7 +447,10 @@ class Rivers(RuleBasedStateMachine):
     def heal(self) -> None:
         """No more harm: all that is left to do is done within HEAL_MS."""
         end_ms = self.now_ms + HEAL_MS
-        self.host.endpoint.set_window(8, self.now_ms)
+        for line in self.lines:
+            line.host.commit(self.now_ms)
+            line.host.endpoint.set_window(8, self.now_ms)
+            line.board.carry(ALL if line is self.line else NOTHING, self.now_ms)
         self.connect(True)
         while self.log.oldest() < self.log.next_seq() or self.board.state != states.READY:
             assert self.now_ms < end_ms, (self.board.state, self.board.counters)
@@ -412,7 +475,13 @@ class Cable(Rivers):
     keyed = False
 
 
-@pytest.mark.parametrize("machine", [Rivers, Cable])
+class Delta(Rivers):
+    """Three links, handed over at any moment, or several at once."""
+
+    links = 3
+
+
+@pytest.mark.parametrize("machine", [Rivers, Cable, Delta])
 def test_whatever_happens(machine: type[Rivers]) -> None:
     several = settings(stateful_step_count=60, max_examples=300 * EXAMPLES)
     run_state_machine_as_test(machine, settings=several)
