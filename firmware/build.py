@@ -43,6 +43,8 @@ LATE = (  # loaded by name when the settings or a person ask for them, or given 
     "meuse_board.log_boot",
     "meuse_board.outputs",
     "meuse_board.main",
+    "meuse_protocol.fragments",
+    "meuse_protocol.sealing",
 )
 CALLED_BY_C = {"readblocks", "writeblocks", "ioctl"}  # littlefs calls a block device by these names
 

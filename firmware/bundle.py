@@ -123,6 +123,8 @@ def _rewrite(module: Module, joined: Joined, seen: set[Key]) -> None:
         if isinstance(node, ast.ImportFrom) and node not in module.tree.body:
             if module.source_of(node) in joined.modules:
                 raise SystemExit(f"{module.name}:{node.lineno}: import what is joined at the top")
+            names = ", ".join(f"{a.name} as {a.asname}" if a.asname else a.name for a in node.names)
+            module.edit(node, f"from {module.source_of(node)} import {names}")  # no longer beside it
     inside = set()
     for node in _globals(module.tree, set()):
         if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):

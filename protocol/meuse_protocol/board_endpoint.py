@@ -23,41 +23,27 @@ to the stream and outlives every link.
 from collections import namedtuple
 
 from . import messages, states
-from .auth import DOWN, UP, direction_keys, equal, mac
-from .errors import LocalError, PacketError, RemoteError
-from .messages import (
-    ERR,
-    HELLO,
-    NEED,
-    NEED_HELLO,
-    PING,
-    TIMEQ,
-    VERSION,
-    parse,
-    record,
-    splice,
-)
+from .errors import LocalError, RemoteError
+from .messages import ERR, HELLO, NEED, NEED_HELLO, PING, TIMEQ, VERSION, record
 from .outbox import ALL, Outbox
 from .ranges import SEQ_MAX, Ranges
+from .seal import UNSIGNED, Seal
 from .timesync import TimeSync
 from .window import PAIRS_MAX, Window
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from .ports import Any, Log
+    from .ports import Aes, Any, Log
 
 WINDOW_FIRST = 8  # before WELCOME: fills a slow link, and is little to lose to a stranger
+HELLO_BYTES = 56  # without device and schemas, its MAC included: at most
+SCHEMA_BYTES = 8
 SCAN_MAX = 64  # records tried in the log per call: a whole reserved block
 EVENTS_MAX = 16
-REFUSALS_MAX = 8  # a record refused so often is set aside, else it would be resent for ever
-REFUSED_SEQS_MAX = 4  # whose refusals are counted
 SECOND_MS = 1000
 SILENCE_MS = 10000  # at least, and three timeouts
 NEED_EACH_MS = 15000  # a replayed NEED may cost a few records a minute, not one a second
 NEED_BURST_MS = 60000
-FORGED_EACH_MS = 100
-FORGED_BURST_MS = 1000  # more than ten within it, and nothing is read for MUTE_MS
-MUTE_MS = 10000
 PROBE_MS = 5000  # first pause between two PINGs; all pauses double
 PROBE_HELD_MAX_MS = 30000  # the host tells by itself when it takes more: this is for a lost ACK
 TIME_BURST = 4  # exchanges after a WELCOME, a second apart: the best of them counts
@@ -80,6 +66,7 @@ class BoardEndpoint:
     """One stream on one link. psk: the device's 32 secret bytes; None on a link the host trusts.
 
     window: most records in flight. mac_bytes: a property of the link (8; 4 where it has its own).
+    aes: makes a cipher of a key: this link's records go sealed.
     `state`: one of states.DOWN and its fellows. `schemas`: [[sid, first 4 bytes of the schema's
     hash]] for HELLO; the application keeps it.
     """
@@ -92,6 +79,7 @@ class BoardEndpoint:
         log: "Log",
         window: int = 32,
         mac_bytes: int = 8,
+        aes: "Aes | None" = None,
     ) -> None:
         self.device = device
         self.stream = stream
@@ -99,17 +87,16 @@ class BoardEndpoint:
         self.counters: dict[str, int] = {}
         self.time = TimeSync()
         self.state = states.DOWN
-        self._keys = direction_keys(psk, stream) if psk else None
-        self._mac_bytes = mac_bytes if psk else 0
+        self._seal = Seal(stream, psk, mac_bytes, aes)
         self._log = log
         self._carried = ALL
         self._stored = Ranges()
         self._limit = window
         self._outbox = Outbox(log)
         self._events: list[Any] = []
-        self._refusals: dict[int, int] = {}
+        self._parts: Any = None  # fragments.Fragments, once a record is too long for the link
         self._token: int | None = None
-        self._asked = self._asked_ms = self._need_ms = self._forged_ms = self._muted_ms = 0
+        self._asked = self._asked_ms = self._need_ms = 0
         self._reset(0, 0, 0, True)
 
     def _reset(self, now_ms: int, mtu: int, nonce: int, ordered: bool) -> None:
@@ -119,6 +106,7 @@ class BoardEndpoint:
         self._short = self.stream  # what our stream is called here
         self._win = WINDOW_FIRST
         self._flight = Window(1 if ordered else 3)
+        self._parts = None
         self._outbox.rewind(self._stored, self._flight)
         self._heard_ms = self._waiting_ms = now_ms
         self._hellos = 0
@@ -182,8 +170,11 @@ class BoardEndpoint:
         for kind in self._due:
             if now_ms >= self._due[kind] and (self._carried or kind == HELLO):
                 return self._control(kind, now_ms)
-        if self._flowing() and len(self._flight) < min(self._win, self._limit):
-            return self._next_record(now_ms)
+        if self._flowing() and self._carried:
+            if self._parts:
+                return self._next_part(now_ms)
+            if len(self._flight) < min(self._win, self._limit):
+                return self._next_record(now_ms)
         return None
 
     def deadline(self) -> "int | None":
@@ -206,12 +197,6 @@ class BoardEndpoint:
         since_ms = max(self._heard_ms, self._waiting_ms)
         return since_ms + max(3 * self._flight.rto_ms, SILENCE_MS)
 
-    def _seal(self, body: bytes, stream: int) -> bytes:
-        e2e = splice(body, stream)
-        if self._keys:
-            e2e += mac(self._keys[0], UP, self.stream, body, self._mac_bytes)
-        return e2e
-
     def _control(self, kind: int, now_ms: int) -> bytes:
         """HELLO, PING or TIMEQ; without an answer the next one waits twice as long."""
         gap_ms = self._gap[kind]
@@ -226,15 +211,20 @@ class BoardEndpoint:
             if self.state == states.QUIET:
                 del self._due[HELLO]
             log = self._log
-            body = (VERSION, 0, log.oldest(), log.next_seq(), self._mtu, self._limit)
-            body += (self.device, self.schemas, self._nonce)
+            body = (VERSION, 0, log.oldest(), log.next_seq(), self._mtu, self._limit, self.device)
+            body += (self._named_schemas(), self._nonce)
         elif kind == TIMEQ:
             self._asked += 1
             self._asked_ms = now_ms
             self._token = (self._nonce + self._asked) & 0xFFFFFFFF  # fresh; the MAC does the rest
             body = (self._token,)
             stream = self._short
-        return self._seal(record(kind, *body), stream)
+        return self._seal.packet(record(kind, *body), stream)
+
+    def _named_schemas(self) -> "list[list[object]]":
+        """As many as HELLO has room for: what is not named is only sent once more when asked for."""
+        room = (self._mtu - HELLO_BYTES - len(self.device)) // SCHEMA_BYTES
+        return self.schemas[: max(0, room)]
 
     def _next_record(self, now_ms: int) -> "bytes | None":
         flight = self._flight
@@ -247,25 +237,44 @@ class BoardEndpoint:
             if body is None:  # acknowledged meanwhile, or dropped: a GAP says so
                 self._outbox.forget(seq)
                 continue
-            e2e = self._seal(body, self._short)
-            if len(e2e) > self._mtu:
-                self._outbox.forget(seq)
-                self._count("too_long")
-                continue
+            e2e = self._seal.packet(body, self._short)
             if not len(flight) and not flight.lost:
                 self._waiting_ms = now_ms
-            flight.sent(seq, now_ms, self.state == states.READY)
-            return e2e
+            if len(e2e) <= self._mtu:
+                flight.sent(seq, now_ms, self.state == states.READY)
+                return e2e
+            if self._cut(seq, 0, len(self._seal.signed(body))):
+                return self._next_part(now_ms)
+            self._outbox.forget(seq)
+            self._count("too_long")
         self._scan_ms = now_ms  # a wide hole in the log: the next call goes on
         return None
+
+    def _cut(self, seq: int, offset: int, length: int) -> bool:
+        if self._parts is None:
+            from .fragments import Fragments
+
+            self._parts = Fragments(self._mtu)
+        return bool(self._parts.add(seq, offset, length))
+
+    def _next_part(self, now_ms: int) -> "bytes | None":
+        """A part of a record; it counts as sent when the last one is."""
+        seq = self._parts.seq
+        body = self._log.get(seq)
+        if body is None or self._stored.contains(seq):
+            self._parts.forget(seq)
+            self._outbox.forget(seq)
+            return None
+        e2e, last = self._parts.next(self._seal.signed(body), self._short)
+        if last:
+            again = self._flight.forget(seq)
+            self._flight.sent(seq, now_ms, self.state == states.READY and not again)
+        return bytes(e2e)
 
     # -- receiving
 
     def receive(self, e2e: bytes, now_ms: int) -> None:
         """One packet as it came out of its frame. Never raises for what the bytes say."""
-        if now_ms < self._muted_ms:
-            self._count("muted")
-            return
         try:
             self._receive(e2e, now_ms)
         except RemoteError:
@@ -275,30 +284,13 @@ class BoardEndpoint:
             self._count("no_memory")
 
     def _receive(self, e2e: bytes, now_ms: int) -> None:
-        try:
-            pdu = parse(e2e, self._mac_bytes)
-        except PacketError:  # perhaps one of the two that may come without a MAC
-            pdu = parse(e2e)
-        fields = pdu.fields
-        harmless = pdu.type == ERR or (pdu.type == NEED and fields[2] == NEED_HELLO)
-        # Without a MAC "stream 0" may be said of another stream: a log that was wiped since.
-        named = pdu.stream == self.stream or pdu.stream == self._short
-        if not named and (pdu.stream or not (self._keys or harmless)):
-            self._count("other_stream")
-            return
-        authentic = not self._keys
-        if self._keys and pdu.mac:
-            tag = mac(self._keys[1], DOWN, self.stream, pdu.record, self._mac_bytes)
-            authentic = equal(tag, pdu.mac)
-        if authentic:
+        pdu, fault = self._seal.open(e2e, self._short, now_ms)
+        if not fault:
             self._heard_ms = now_ms
-        elif pdu.mac or not harmless:
-            self._count("bad_mac")
-            self._forged_ms = max(self._forged_ms, now_ms) + FORGED_EACH_MS
-            if self._forged_ms - now_ms > FORGED_BURST_MS:
-                self._muted_ms = now_ms + MUTE_MS
+        elif fault != UNSIGNED:
+            self._count(fault)
             return
-        self._handle(pdu.type, fields, authentic, now_ms)
+        self._handle(pdu.type, pdu.fields, not fault, now_ms)
 
     def _handle(self, kind: int, fields: "list[Any]", authentic: bool, now_ms: int) -> None:
         if kind == messages.ACK:
@@ -369,7 +361,7 @@ class BoardEndpoint:
             if self._hellos == 1:  # the one answer that is certainly for the one HELLO
                 self._hellos = 2
                 self._flight.sample(now_ms - self._hello_at_ms)
-            if self._keys and alias < 128:
+            if self._seal.keyed and alias < 128:
                 self._short = alias
             self._win = win
             if TIMEQ not in self._due:
@@ -433,6 +425,8 @@ class BoardEndpoint:
                 self._call(now_ms)
         elif not self._step(states.HEARD, now_ms):
             pass
+        elif what == messages.NEED_FRAGMENTS:
+            self._send_parts(fields[3])
         elif what != messages.NEED_SCHEMA and what != messages.NEED_ANCHOR:
             self._count("unknown_control")
         elif self._need_ms - now_ms > NEED_BURST_MS - NEED_EACH_MS:
@@ -441,6 +435,14 @@ class BoardEndpoint:
             self._need_ms = max(self._need_ms, now_ms) + NEED_EACH_MS
             self._emit(Needed(what, fields[3]))
 
+    def _send_parts(self, wanted: "Any") -> None:
+        """[seq, offset, length, offset, length ...] of a record that went in parts before."""
+        if self._parts is None or not wanted or [x for x in wanted if type(x) is not int or x < 0]:
+            self._count("unknown_control")
+            return
+        for i in range(1, len(wanted) - 1, 2):
+            self._cut(wanted[0], wanted[i], min(wanted[i + 1], self._mtu * 16))
+
     def _refused(self, fields: "list[Any]", authentic: bool, now_ms: int) -> None:
         code = fields[2]
         event = states.NOTED
@@ -448,20 +450,11 @@ class BoardEndpoint:
             event = states.REFUSAL if code == messages.ERR_VERSION else states.HEARD
         if self._step(event, now_ms):
             seq = fields[4] if authentic else None
-            self._emit(Refused(code, fields[3], self._set_aside(code, seq)))
-
-    def _set_aside(self, code: int, seq: "int | None") -> "int | None":
-        """Counts a record's refusals; -> seq when it is passed over from now on."""
-        if seq is None or code not in (messages.ERR_PACKET, messages.ERR_LIMIT):
-            return None
-        tries = self._refusals.pop(seq, 0) + 1
-        if tries >= REFUSALS_MAX:
-            self._outbox.park(seq)
-            return seq
-        if len(self._refusals) >= REFUSED_SEQS_MAX:
-            self._refusals.clear()
-        self._refusals[seq] = tries
-        return None
+            if seq is None or code not in (messages.ERR_PACKET, messages.ERR_LIMIT):
+                seq = None
+            elif not self._outbox.refused(seq):
+                seq = None
+            self._emit(Refused(code, fields[3], seq))
 
     def _emit(self, event: "Any") -> None:
         if len(self._events) < EVENTS_MAX:

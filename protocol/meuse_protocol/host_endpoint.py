@@ -29,7 +29,7 @@ to know. `now_ms` never goes back; utc_ms may step.
 from collections import namedtuple
 
 from . import columns_decode, messages, states
-from .auth import UP, direction_keys, equal, mac
+from .auth import UP, equal, mac
 from .errors import ContentError, PacketError, RemoteError
 from .host_replies import ACK_DELAY_MS, Due, Replies
 from .host_states import (
@@ -46,14 +46,14 @@ from .host_states import (
     SHORT,
     STRANGER,
 )
-from .host_stream import PENDING_MAX, StreamState
-from .messages import GAP, HELLO, VERSION, head, parse
+from .host_stream import PENDING_MAX, StreamState, stream_keys
+from .messages import FRAG, FRAG0, GAP, HELLO, SEALED, VERSION, head, is_record, parse, splice
 from .msgpack import scan
 from .rate import Rate
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from .ports import Any, Check, Directory
+    from .ports import Aes, Any, Check, Directory
 
 EVENTS_MAX = 4096
 FORGED_MAX = 10  # within a second; more and nothing is read for MUTE_MS
@@ -79,7 +79,8 @@ class HostEndpoint:
 
     window: records each board may have in flight. mac_bytes: a property of the link (8; 4 where
     it has its own). check: where a record's array ends, and that it keeps to the limits, as
-    columns_decode.check says it; a quicker one may stand in.
+    columns_decode.check says it; a quicker one may stand in. aes: makes a cipher of a key, to open
+    what is sealed; without it such records are stored as they came.
     """
 
     def __init__(
@@ -89,6 +90,7 @@ class HostEndpoint:
         mac_bytes: int = 8,
         window: int = 32,
         check: "Check" = columns_decode.check,
+        aes: "Aes | None" = None,
     ) -> None:
         self.state = OPEN
         self.counters: dict[str, int] = {}
@@ -96,6 +98,7 @@ class HostEndpoint:
         self._trusted = trusted
         self._mac_bytes = mac_bytes
         self._check = check
+        self._aes = aes
         self._events: list[Any] = []
         self._replies = Replies(mac_bytes, window)
         self._forged = Rate(FORGED_MAX, SECOND_MS)
@@ -196,7 +199,13 @@ class HostEndpoint:
                 self._hello(e2e, stream, now_ms)
                 return
             due = self._speaker(stream, now_ms)
-            body = due and self._verify(due, e2e, now_ms)
+            if due and (kind == FRAG or kind == FRAG0):
+                whole = self._part(due, kind, parse(e2e).fields, now_ms)
+                if whole is None:
+                    return
+                e2e = whole
+                kind, stream, seq = head(e2e)
+            body, key = self._verify(due, e2e, now_ms) if due else (None, 0)
         except RemoteError as error:
             self._complain(error, None, 0, now_ms)
             return
@@ -207,7 +216,12 @@ class HostEndpoint:
             if seq is None:
                 self._control(due, kind, e2e, now_ms, utc_ms)
             else:
-                self._record(due, kind, seq, e2e, body, now_ms)
+                pdu = e2e[: -self._mac_bytes] if due.state.keys else e2e
+                if kind == SEALED and self._aes and due.state.keys:
+                    body = due.state.unsealed(self._aes(due.state.keys[key][2]), body)
+                    pdu = splice(body, due.state.stream)
+                    kind = head(pdu)[0]
+                self._record(due, kind, seq, pdu, body, now_ms, key)
         except RemoteError as error:
             self._complain(error, due, seq or 0, now_ms)
 
@@ -219,25 +233,23 @@ class HostEndpoint:
             self._replies.need_hello(stream, now_ms)
         return due
 
-    def _verify(self, due: Due, e2e: bytes, now_ms: int) -> "bytes | None":
-        """R of an authentic packet; None, and a counter, for any other."""
+    def _verify(self, due: Due, e2e: bytes, now_ms: int) -> "tuple[bytes | None, int]":
+        """(R, which key) of an authentic packet; None, and a counter, for any other."""
         state = due.state
         end = len(e2e) - (self._mac_bytes if state.keys else 0)
         at = 2 if e2e[0] < 0xA0 else 4
         body = e2e[:at] + e2e[at + (1 if e2e[at] < 128 else 5) : end]
         if not state.keys:
             if self._trusted:
-                return body
+                return body, 0
             self._count("untrusted")
-            return None
+            return None, 0
         for i in range(len(state.keys)):
             tag = mac(state.keys[i][0], UP, state.stream, body, self._mac_bytes)
             if equal(tag, e2e[end:]):
-                if i:
-                    state.prefer(i)
-                return body
+                return body, i
         self._forgery(now_ms)
-        return None
+        return None, 0
 
     def _forgery(self, now_ms: int) -> None:
         self._step(FORGED, "bad_mac")
@@ -248,7 +260,7 @@ class HostEndpoint:
             self._violate("flood", "more than %d forged packets in a second" % FORGED_MAX)
 
     def _record(
-        self, due: Due, kind: int, seq: int, e2e: bytes, body: bytes, now_ms: int
+        self, due: Due, kind: int, seq: int, pdu: bytes, body: bytes, now_ms: int, key: int
     ) -> None:
         state = due.state
         if state.received.contains(seq):
@@ -263,12 +275,13 @@ class HostEndpoint:
             self._count("seq_far")
             self._replies.need_hello(state.stream, now_ms)
             return
-        pdu = e2e[: -self._mac_bytes] if state.keys else e2e
         if self._check(pdu) != len(pdu):
             raise PacketError("trailing bytes")
         if len(state.pending) >= PENDING_MAX:
             self._count("pending_full")
             return
+        if key:
+            state.prefer(key)  # only what is new says which key the board has now
         if seq > due.last + 1 and state.is_new(seq - 1):
             due.hurry(seq)  # a hole: the sooner the board hears of it the better
         due.last = seq
@@ -285,6 +298,30 @@ class HostEndpoint:
         if due.state.pending[seq] != body:
             self.conflict(due.state.stream, seq, now_ms)
             self._violate("conflict", "stream %d seq %d" % (due.state.stream, seq))
+
+    def _part(self, due: Due, kind: int, fields: "list[Any]", now_ms: int) -> "bytes | None":
+        """A part of a record, which proves nothing; -> the whole as it would have come in one."""
+        state = due.state
+        seq, number, part = fields[2:5]
+        if not state.is_new(seq):
+            self._count("duplicate")
+            self._replies.ack_at(due, now_ms)
+            return None
+        total, offset = (number, 0) if kind == FRAG0 else (0, number)
+        try:
+            whole = state.parts.add(seq, total, offset, part, now_ms)
+        except ValueError as error:
+            self._count(error.args[0])
+            return None
+        if whole is None:
+            missing = state.parts.missing(seq)
+            if missing and due.wishes.allow(now_ms):
+                self._replies.need(due, messages.NEED_FRAGMENTS, [seq] + missing)
+            return None
+        e2e = splice(whole, state.stream) if len(whole) > 4 else b""
+        if not is_record(head(e2e)[0]):
+            raise PacketError("no record")
+        return e2e
 
     def _gap(self, state: StreamState, seq: int, pdu: bytes) -> None:
         """What the board says it lost; a range that is not below its own record is not believed."""
@@ -328,7 +365,7 @@ class HostEndpoint:
             raise ContentError("HELLO")
         state = self._directory.stream(stream)
         psks = self._directory.keys(name)
-        keys = [direction_keys(psk, stream) for psk in psks or ()]
+        keys = [stream_keys(psk, stream) for psk in psks or ()]
         signer = self._signer(keys, stream, pdu)
         if psks is None:
             self._refuse("unknown_device", name, now_ms)
@@ -347,9 +384,10 @@ class HostEndpoint:
         else:
             new = state is None
             state = state or self._directory.bind(stream, name)
-            state.keys = keys
-            if signer:
-                state.prefer(signer)
+            if next_seq >= state.next_seq:
+                state.keys = keys
+                if signer:
+                    state.prefer(signer)
             self._greet(self._replies.of(state), new, pdu.fields, now_ms)
 
     def _signer(self, keys: "list[Any]", stream: int, pdu: "Any") -> "int | None":

@@ -40,6 +40,7 @@ class Due:
         self.stored = 0  # records stored since the last ACK
         self.ack_ms: int | None = None  # when the ACK must be gone
         self.pings = Rate(1, SECOND_MS)
+        self.wishes = Rate(1, SECOND_MS)  # for parts of a record
         self.welcome = False
         self.time: tuple[int, int, int] | None = None  # token, utc_ms and now_ms of a TIMEQ
         self.needs: list[tuple[int, list[int] | None]] = []

@@ -4,11 +4,23 @@ Pure bookkeeping in memory. The program loads it from its journal, and makes eve
 there before it says so here.
 """
 
+from .assembly import Assembly
 from .auth import direction_keys
+from .errors import RemoteError
 from .received import RangeSet
+from .sealing import seal_key, unseal
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from .ports import Any, Ecb
 
 PENDING_MAX = 1024  # received, not yet stored; who keeps to its window stays far below
 AHEAD_MAX = 65536  # how far beyond everything known a seq without a MAC may be
+
+
+def stream_keys(psk: bytes, stream: int) -> "tuple[Any, Any, bytes]":
+    """What a device's secret becomes for one stream: up, down (auth), and the key of what is sealed."""
+    return direction_keys(psk, stream) + (seal_key(psk, stream),)
 
 
 class StreamState:
@@ -38,16 +50,24 @@ class StreamState:
             self.gap_stored(first, last)
         self.next_seq = max(next_seq, self.received.last() + 1)
         self.pending: dict[int, bytes] = {}  # seq -> record that the program has in hand
+        self.parts = Assembly()
         self.undecodable: set[int] = set()  # sids an ERR 4 was sent for
         self.set_keys(keys)
 
     def set_keys(self, keys: list[bytes]) -> None:
         """Current and previous secret; what one of them verifies is authentic."""
-        self.keys = [direction_keys(psk, self.stream) for psk in keys]
+        self.keys = [stream_keys(psk, self.stream) for psk in keys]
 
     def prefer(self, i: int) -> None:
         """The board uses this one of its keys: tried first from now on, and for what goes down."""
         self.keys.insert(0, self.keys.pop(i))
+
+    def unsealed(self, ecb: "Ecb", record: bytes) -> bytes:
+        """R of what a SEALED record hides; itself if it cannot be opened: it is stored all the same."""
+        try:
+            return unseal(ecb, self.stream, record)
+        except RemoteError:
+            return record
 
     @property
     def cum(self) -> int:

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 URGENT_MAX = 16  # alarms that overtake; one more waits its turn in the log
 LIVE_MAX = 8  # new records that overtake the backlog
 PARKED_MAX = 8  # refused records that are passed over
+REFUSALS_MAX = 8  # a record refused so often is set aside, else it would be resent for ever
+REFUSED_SEQS_MAX = 4  # whose refusals are counted
 # What a link carries: nothing while another one does; alarms where the rest waits for a cheaper one.
 NOTHING, ALARMS, ALL = range(3)
 
@@ -27,6 +29,7 @@ class Outbox:
         self._log = log
         self._urgent: list[int] = []
         self._parked: list[int] = []
+        self._refusals: dict[int, int] = {}
 
     def rewind(self, stored: Ranges, flight: Window) -> None:
         """Nothing is in flight: the newest record first, then all from the oldest."""
@@ -47,6 +50,17 @@ class Outbox:
     def park(self, seq: int) -> None:
         """Passes this record over until the program starts again."""
         self._parked = self._parked[1 - PARKED_MAX :] + [seq]
+
+    def refused(self, seq: int) -> bool:
+        """The host refused it by name -> True: so often that it is passed over from now on."""
+        tries = self._refusals.pop(seq, 0) + 1
+        if tries >= REFUSALS_MAX:
+            self.park(seq)
+            return True
+        if len(self._refusals) >= REFUSED_SEQS_MAX:
+            self._refusals.clear()
+        self._refusals[seq] = tries
+        return False
 
     def forget(self, seq: int) -> None:
         """This record is gone: there is nothing to send."""

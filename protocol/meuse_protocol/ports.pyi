@@ -9,6 +9,10 @@ from .host_stream import StreamState
 # Where the one msgpack object in these bytes ends; raises RemoteError as msgpack.scan does.
 Check = Callable[[bytes], int]
 
+# Encrypts whole blocks of 16 bytes with one AES key, each by itself; and what makes one of a key.
+Ecb = Callable[[bytes], bytes]
+Aes = Callable[[bytes], Ecb]
+
 class Log(Protocol):
     """The board's log of one stream."""
 

@@ -139,10 +139,12 @@ class Window:
         self._doubted = self._order
         self.timeouts = min(self.timeouts + 1, BACKOFF_MAX)
 
-    def forget(self, seq: int) -> None:
-        """There is nothing to send again."""
-        if seq in self.lost:
-            self.lost.remove(seq)
+    def forget(self, seq: int) -> bool:
+        """There is nothing to send again, or it is sent anew now -> whether it was known here."""
+        before = len(self._flight) + len(self.lost)
+        self._flight = [item for item in self._flight if item[0] != seq]
+        self.lost = [item for item in self.lost if item != seq]
+        return len(self._flight) + len(self.lost) < before
 
     def put_back(self) -> None:
         """Everything counts as unsent; what is known of the link's round trip stays."""

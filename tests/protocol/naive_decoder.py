@@ -8,6 +8,8 @@ import hmac
 import struct
 from typing import Any
 
+from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
+
 
 class Wrong(Exception):
     """The bytes break the specification."""
@@ -112,6 +114,20 @@ def mac_of(psk: bytes, kind: int, stream: int, record: bytes) -> bytes:
     stream4 = stream.to_bytes(4, "big")
     key = hmac.new(psk, way + stream4, hashlib.sha256).digest()
     return hmac.new(key, direction + stream4 + record, hashlib.sha256).digest()
+
+
+def open_sealed(psk: bytes, stream: int, sealed: bytes) -> bytes:
+    """R of the record inside; `sealed` is R of the SEALED record. CTR is the library's own."""
+    reader = Reader(sealed[2:])
+    seq = reader.object()
+    hidden = reader.object()
+    where = stream.to_bytes(4, "big")
+    key = hmac.new(psk, b"p1 enc" + where, hashlib.sha256).digest()
+    counter = modes.CTR(where + seq.to_bytes(4, "big") + bytes(8))
+    plain = Cipher(algorithms.AES(key), counter).decryptor().update(hidden)
+    at = 4 if plain[0] == 0xDC else 2
+    seq_bytes = sealed[2 : len(sealed) - 2 - len(hidden)]
+    return plain[:at] + (seq_bytes if len(hidden) < 256 else seq_bytes[:-1]) + plain[at:]
 
 
 def rows_of(array: list[Any]) -> tuple[list[int], list[list[Any]], int | None]:

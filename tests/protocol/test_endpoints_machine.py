@@ -156,10 +156,10 @@ class Rivers(RuleBasedStateMachine):
         for line in self.lines:
             line.board.record_added(seq, urgent)
 
-    def connect(self, ordered: bool) -> None:
+    def connect(self, ordered: bool, mtu: int = 1024) -> None:
         if self.board.state == states.DOWN:
             self.nonce += 1
-            self.board.link_up(self.now_ms, 1024, self.nonce, ordered)
+            self.board.link_up(self.now_ms, mtu, self.nonce, ordered)
 
     def make(self, urgent: bool = False) -> None:
         self.texts += 1
@@ -197,6 +197,13 @@ class Rivers(RuleBasedStateMachine):
         for _ in range(count):
             self.make(urgent)
 
+    @rule(size=st.integers(40, 300))
+    def long_reading(self, size: int) -> None:
+        """Narrow links carry it in parts."""
+        self.texts += 1
+        content = b"record %d " % self.texts * (size // 10)
+        self.added(self.log.append(BLOB, 1, None, content))
+
     @rule()
     def flush(self) -> None:
         self.log.flush()
@@ -226,9 +233,9 @@ class Rivers(RuleBasedStateMachine):
 
     # -- what the line does
 
-    @rule(ordered=st.booleans())
-    def link_comes(self, ordered: bool) -> None:
-        self.connect(ordered)
+    @rule(ordered=st.booleans(), mtu=st.sampled_from([72, 1024]))
+    def link_comes(self, ordered: bool, mtu: int) -> None:
+        self.connect(ordered, mtu)
 
     @rule(lose=st.booleans(), host_too=st.booleans())
     def link_goes(self, lose: bool, host_too: bool) -> None:
@@ -430,6 +437,8 @@ class Rivers(RuleBasedStateMachine):
         assert len(outbox._urgent) <= 16 and len(outbox._live) <= 8
         assert len(board.counters) <= 20 and len(host.counters) <= 30
         assert len(host._replies._unsigned) <= 2
+        for state in self.journal._states.values():
+            assert len(state.parts) <= 4
         for due in host._replies.dues.values():
             assert len(due.needs) <= 4 and len(due.errors) <= 1
             assert len(due.at_once) <= len(due.state.pending) + 1

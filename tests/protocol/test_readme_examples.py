@@ -7,8 +7,22 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from meuse_protocol import auth, cobs, columns_decode, framing, messages, msgpack, names, quality, schema_decode
+from meuse.cipher import aes
+from meuse_protocol import (
+    auth,
+    cobs,
+    columns_decode,
+    framing,
+    messages,
+    msgpack,
+    names,
+    quality,
+    schema_decode,
+    sealing,
+)
+from meuse_protocol.assembly import Assembly
 from meuse_protocol.columns import ESCAPE, MAX_K
+from meuse_protocol.fragments import HEAD_BYTES, Fragments
 from meuse_protocol.schema import MAX_CHANNELS, MAX_SID
 
 from tests.protocol import naive_decoder as naive
@@ -43,6 +57,7 @@ def raw(example: Example, key: str) -> bytes | None:
 EXAMPLES = examples()
 PDUS = [example for example in EXAMPLES if "pdu" in example or "e2e" in example]
 KEYS = {"name", "object", "msgpack", "record", "pdu", "psk", "stream", "k_up", "k_dn", "e2e", "wire"}
+KEYS |= {"whole", "part", "k_enc", "sealed"}
 KEYS |= {"cobs", "line", "item", "hash4", "times", "boot_no", "rows"}
 
 
@@ -84,6 +99,37 @@ def test_derived_keys() -> None:
     stream = int(example["stream"][0]).to_bytes(4, "big")
     for key, text in (("k_up", b"p1 up"), ("k_dn", b"p1 dn")):
         assert auth.hmac(auth.prepare(raw(example, "psk") or b""), text + stream) == raw(example, key)
+
+
+def test_parts() -> None:
+    (example,) = [example for example in EXAMPLES if "part" in example]
+    stream = int(example["stream"][0])
+    fields = json.loads(example["object"][0])
+    record = messages.record(fields[0], *fields[2:])
+    up = auth.direction_keys(raw(example, "psk") or b"", stream)[0]
+    whole = record + auth.mac(up, auth.UP, stream, record, 8)
+    assert whole == raw(example, "whole")
+    parts, assembly = Fragments(HEAD_BYTES + 6), Assembly()
+    parts._room = 6  # narrower than any link
+    parts._left = [(7, 0, 6), (7, 6, 6), (7, 12, 2)]
+    for text in example["part"]:
+        packet, _ = parts.next(whole, stream)
+        assert packet == bytes.fromhex(text)
+        _, _, seq, number, content = messages.parse(packet).fields
+        first = packet[1] == messages.FRAG0
+        found = assembly.add(seq, number if first else 0, 0 if first else number, content, 0)
+    assert found == whole
+
+
+def test_sealed() -> None:
+    (example,) = [example for example in EXAMPLES if "sealed" in example]
+    stream, psk = int(example["stream"][0]), raw(example, "psk") or b""
+    fields = json.loads(example["object"][0])
+    key = sealing.seal_key(psk, stream)
+    assert key == raw(example, "k_enc")
+    record = messages.record(fields[0], *fields[2:])
+    assert sealing.seal(aes(key), stream, record) == raw(example, "sealed")
+    assert naive.open_sealed(psk, stream, raw(example, "sealed") or b"") == record
 
 
 @pytest.mark.parametrize("example", [e for e in EXAMPLES if "rows" in e], ids=lambda e: e["name"][0])

@@ -17,7 +17,7 @@ FILES = sorted((TESTS / "shared").glob("test_*.py"))
 BOARD_HEAP = "96k"  # 64-bit words: 1.5 times what a 32-bit board uses
 # What a file needs beside the code a board runs: a log in memory where a board has flash, and the
 # host's half, which runs on no board.
-MORE_HEAP = {"memory_log": "192k", "by_hand": "192k", "memory_host": "32m"}
+MORE_HEAP = {"memory_log": "192k", "by_hand": "192k", "aes_here": "192k", "memory_host": "32m"}
 SECONDS = 120
 
 Running = dict[Path, Future[subprocess.CompletedProcess[str]]]

@@ -48,6 +48,24 @@ def test_a_decoder_written_from_the_specification_reads_every_vector(vector: dic
         assert same(columns, real(vector["columns"]))
 
 
+def test_the_decoder_from_the_specification_opens_what_is_sealed() -> None:
+    for vector in read("sealed.jsonl"):
+        opened = naive.open_sealed(bytes.fromhex(vector["key"]), vector["stream"], bytes.fromhex(vector["sealed"]))
+        assert opened.hex() == vector["record"]
+
+
+def test_the_decoder_from_the_specification_puts_parts_together() -> None:
+    for vector in read("parts.jsonl"):
+        whole, total = b"", None
+        for text in vector["parts"]:
+            (kind, stream, _, number, part), _, mac = naive.open_packet(bytes.fromhex(text))
+            assert stream == vector["stream"] and mac == b"" and len(text) <= 2 * vector["mtu"]
+            assert (kind, number) == ((20, total or number) if not whole else (19, len(whole)))
+            total = total or number
+            whole += part
+        assert whole.hex() == vector["whole"] and len(whole) == total
+
+
 @pytest.mark.parametrize(
     "unpack", [msgpack.unpackb, msgspec.msgpack.decode, ormsgpack.unpackb], ids=["msgpack", "msgspec", "ormsgpack"]
 )

@@ -1,6 +1,6 @@
 """In what order a board's endpoint sends its records, and what it passes over."""
 
-from by_hand import NONCE, board, down, ready, seqs, welcome
+from by_hand import NONCE, board, down, opened, ready, seqs, welcome
 from memory_log import packets_of
 from meuse_protocol.messages import ACK, BLOB, DATA
 
@@ -34,12 +34,12 @@ def test_what_the_host_has_beyond_cum_is_not_sent_again():
     assert seqs(packets_of(endpoint, 10)) == list(range(50, 60))
 
 
-def test_a_record_longer_than_the_mtu_is_passed_over_and_counted():
+def test_a_record_too_long_for_parts_of_the_narrowest_link_is_passed_over_and_counted():
     endpoint, log = board()
     log.append(DATA, 1, 1, 0, None, [1], [None] * 90)
     log.append(BLOB, 1, None, b"")
-    endpoint.link_up(0, 100, NONCE)
-    assert seqs(packets_of(endpoint, 0)) == [2]
+    endpoint.link_up(0, 25, NONCE)
+    assert [opened(e2e)[2] for e2e in packets_of(endpoint, 0)[1:]] == [2]
     assert endpoint.counters == {"too_long": 1}
 
 

@@ -422,10 +422,9 @@ def test_needs_errors_and_commands_of_the_program():
 def test_what_hosts_say_and_what_nobody_knows_is_counted():
     host = greeted()
     host.receive(up(ACK, 1, 2), 0)
-    host.receive(up(19, 1, 2, b""), 0)
     host.receive(up(77, 1), 0)
     host.receive(up(0, 1), 0)
-    assert host.endpoint.counters == {"unexpected": 1, "unknown_control": 3}
+    assert host.endpoint.counters == {"unexpected": 1, "unknown_control": 2}
     assert answers(host, 0) == []
 
 

@@ -12,9 +12,11 @@ from typing import Any
 
 HERE = Path(__file__).resolve().parent
 if __name__ == "__main__":
-    sys.path[:0] = [str(HERE.parent.parent), str(HERE.parent.parent / "protocol")]
+    sys.path[:0] = [str(HERE.parent.parent / part) for part in ("", "protocol", "host")]
 
-from meuse_protocol import auth, cobs, columns_decode, framing, messages, msgpack  # noqa: E402
+from meuse.cipher import aes  # noqa: E402
+from meuse_protocol import auth, cobs, columns_decode, framing, messages, msgpack, sealing  # noqa: E402
+from meuse_protocol.fragments import Fragments  # noqa: E402
 
 from tests.vectors import broken, cases  # noqa: E402
 
@@ -27,6 +29,7 @@ def files() -> dict[str, str]:
     pdus = [_line(_pdu(case)) for case in cases.all_cases()]
     lines = {"msgpack": _msgpack(), "cobs": _cobs(), "hmac": broken.rfc4231()}
     lines |= {"lines": broken.lines(), "bad": broken.packets()}
+    lines |= {"parts": _parts(), "sealed": _sealed()}
     contents = {name: "".join(map(_line, items)) for name, items in lines.items()}
     contents["pdus"] = "".join(line for line in pdus if len(line) <= BOARD_LINE_CHARS)
     contents["pdus_large"] = "".join(line for line in pdus if len(line) > BOARD_LINE_CHARS)
@@ -63,6 +66,36 @@ def _pdu(case: cases.Case) -> dict[str, Any]:
         item["boot_no"] = columns_decode.boot_no(fields)
         item["made_by_encoder"] = case.batch is not None
     return item
+
+
+def _records() -> Iterable[bytes]:
+    """Short and long ones, with a long array header and with large seqs."""
+    yield messages.record(messages.GAP, 7, 3, 6, 2)
+    yield messages.record(messages.BLOB, 1, 1, None, b"")
+    yield messages.record(messages.BLOB, 128, 1, None, bytes(range(256)))
+    yield messages.record(messages.BLOB, 2**32 - 1, 2, None, bytes(600))
+    yield messages.record(15, 65536, *range(40))
+
+
+def _parts() -> Iterable[dict[str, Any]]:
+    up = auth.direction_keys(cases.PSK, cases.STREAM)[0]
+    for mtu in (51, 115, 222):
+        for record in _records():
+            whole = record + auth.mac(up, auth.UP, cases.STREAM, record, 8)
+            seq = messages.parse(messages.splice(record, cases.STREAM)).seq
+            fragments = Fragments(mtu)
+            fragments.add(seq, 0, len(whole))
+            parts = []
+            while len(fragments):
+                parts.append(fragments.next(whole, cases.STREAM)[0].hex())
+            yield {"stream": cases.STREAM, "mtu": mtu, "whole": whole.hex(), "parts": parts}
+
+
+def _sealed() -> Iterable[dict[str, Any]]:
+    ecb = aes(sealing.seal_key(cases.PSK, cases.STREAM))
+    for record in _records():
+        sealed = sealing.seal(ecb, cases.STREAM, record)
+        yield {"key": cases.PSK.hex(), "stream": cases.STREAM, "record": record.hex(), "sealed": sealed.hex()}
 
 
 def plain(x: Any) -> Any:
