@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 WINDOW_FIRST = 8  # before WELCOME: fills a slow link, and is little to lose to a stranger
 HELLO_BYTES = 56  # without device and schemas, its MAC included: at most
 SCHEMA_BYTES = 8
+FULL_ACK_BYTES = 200  # on a link with a smaller MTU an ACK may leave ranges out
 SCAN_MAX = 64  # records tried in the log per call: a whole reserved block
 EVENTS_MAX = 16
 SECOND_MS = 1000
@@ -153,6 +154,7 @@ class BoardEndpoint:
 
     def record_added(self, seq: int, urgent: bool = False) -> None:
         """The log has a new record. Urgent ones go first, others overtake the backlog."""
+        self._scan_ms = None
         self._outbox.added(seq, urgent)
 
     def next_event(self) -> "Any":
@@ -173,9 +175,12 @@ class BoardEndpoint:
         if self._flowing() and self._carried:
             if self._parts:
                 return self._next_part(now_ms)
-            if len(self._flight) < min(self._win, self._limit):
+            if self._room() and (self._scan_ms is None or now_ms >= self._scan_ms):
                 return self._next_record(now_ms)
         return None
+
+    def _room(self) -> bool:
+        return len(self._flight) < min(self._win, self._limit)
 
     def deadline(self) -> "int | None":
         """When next_pdu() will have something to do even if nothing comes in; None: never."""
@@ -184,7 +189,7 @@ class BoardEndpoint:
         if self._flowing():
             if due_ms is not None:
                 times += [due_ms, self._silence_ms()]
-            if self._scan_ms is not None:
+            if self._scan_ms is not None and self._room():
                 times.append(self._scan_ms)
         return min(times) if times else None
 
@@ -227,11 +232,26 @@ class BoardEndpoint:
         return self.schemas[: max(0, room)]
 
     def _next_record(self, now_ms: int) -> "bytes | None":
+        try:
+            return self._find_record(now_ms)
+        except MemoryError:  # acknowledgements, or a collection, make room
+            self._short_of_memory()
+            self._look_again(now_ms + SECOND_MS)
+            return None
+
+    def _look_again(self, at_ms: int) -> None:
+        self._outbox.look_again()
+        self._scan_ms = at_ms
+
+    def _find_record(self, now_ms: int) -> "bytes | None":
         flight = self._flight
         self._scan_ms = None
         for _ in range(SCAN_MAX):
             seq = self._outbox.choose(self._carried)
             if not seq:
+                idle = not len(flight) and self._carried == ALL
+                if idle and self._stored.cum < self._log.next_seq():
+                    self._look_again(now_ms + PROBE_MS)  # flash may have failed to answer once
                 return None
             body = self._log.get(seq)
             if body is None:  # acknowledged meanwhile, or dropped: a GAP says so
@@ -280,8 +300,11 @@ class BoardEndpoint:
         except RemoteError:
             self._count("malformed")
         except MemoryError:  # it comes again; less in flight leaves more room for it
-            self._limit = max(1, self._limit // 2)
-            self._count("no_memory")
+            self._short_of_memory()
+
+    def _short_of_memory(self) -> None:
+        self._limit = max(1, self._limit // 2)
+        self._count("no_memory")
 
     def _receive(self, e2e: bytes, now_ms: int) -> None:
         pdu, fault = self._seal.open(e2e, self._short, now_ms)
@@ -368,6 +391,7 @@ class BoardEndpoint:
                 self._time_left = TIME_BURST
                 self._ask_time(now_ms)
             self._stored.clear()  # a host may have been put back; what it has above, an ACK says now
+            self._outbox.look_again()
             self._learn(cum, [], now_ms)
             self._emit(Welcomed(version, cum, win))
 
@@ -401,7 +425,8 @@ class BoardEndpoint:
                 break
             ranges.append((first, at - 1))
             self._stored.add_range(first, at - 1)
-        limit = at if len(ranges) >= PAIRS_MAX else SEQ_MAX
+        full = len(ranges) >= PAIRS_MAX or (ranges and self._mtu < FULL_ACK_BYTES)
+        limit = at if full else SEQ_MAX
         news = self._flight.acked(self._stored, now_ms, limit)
         self._log.acked(self._stored.cum, ranges)
         if news:

@@ -423,7 +423,8 @@ class HostEndpoint:
         if nonce != due.nonce:
             hello = Hello(state, new, version, oldest, next_seq, mtu, window, schemas)
             self._events.append(hello)
-        for first, last in state.holes(1, oldest - 1):
+        room = EVENTS_MAX - len(self._events)  # the next HELLO names the rest
+        for first, last in state.holes(1, oldest - 1)[: max(0, room)]:
             self._events.append(GapFound(state, first, last, messages.GAP_UNANNOUNCED, 0))
         due.nonce = nonce
         due.mtu_bytes = mtu

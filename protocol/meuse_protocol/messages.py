@@ -6,7 +6,7 @@ MAC covers. `splice` puts a stream back in without encoding anything again. Know
 
 from collections import namedtuple
 
-from .errors import ContentError, LocalError, PacketError
+from .errors import ContentError, LimitError, LocalError, PacketError
 from .msgpack import get, put, unpack
 
 TYPE_CHECKING = False
@@ -66,7 +66,7 @@ _SHAPES = {
     DATA: "uuixaAB",
     SINGLE: "ui",
     SCHEMA: "usuaA",
-    BLOB: "sXb",
+    BLOB: "uXb",
     BOOT: "uus",
     ANCHOR: "iiuu",
     RESULT: "uuX",
@@ -121,8 +121,11 @@ def head(e2e: bytes) -> "tuple[int, int, int | None]":
     kind, stream, _, at = _open(e2e)
     if not is_record(kind):
         return kind, stream, None
-    seq = get(e2e, at, 0)[0]
-    if not _fits(seq, "u") or not seq:
+    try:
+        seq = get(e2e, at, 0)[0]
+    except LimitError:  # an array
+        seq = None
+    if type(seq) is not int or not 0 < seq < 1 << 32:
         raise PacketError("seq")
     return kind, stream, seq
 

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 URGENT_MAX = 16  # alarms that overtake; one more waits its turn in the log
 LIVE_MAX = 8  # new records that overtake the backlog
-PARKED_MAX = 8  # refused records that are passed over
+PARKED_MAX = 8  # refused records that are passed over, until a GAP that names them is acknowledged
 REFUSALS_MAX = 8  # a record refused so often is set aside, else it would be resent for ever
 REFUSED_SEQS_MAX = 4  # whose refusals are counted
 # What a link carries: nothing while another one does; alarms where the rest waits for a cheaper one.
@@ -39,6 +39,10 @@ class Outbox:
         newest = self._log.next_seq() - 1
         self._live = [newest] if newest > self._scan else []
 
+    def look_again(self) -> None:
+        """What was passed over may be there now: from the oldest on."""
+        self._scan = self._log.oldest()
+
     def added(self, seq: int, urgent: bool) -> None:
         """The log has a new record."""
         if urgent:
@@ -47,20 +51,19 @@ class Outbox:
         elif self._scan < seq:
             self._live = self._live[1 - LIVE_MAX :] + [seq]
 
-    def park(self, seq: int) -> None:
-        """Passes this record over until the program starts again."""
-        self._parked = self._parked[1 - PARKED_MAX :] + [seq]
-
     def refused(self, seq: int) -> bool:
-        """The host refused it by name -> True: so often that it is passed over from now on."""
-        tries = self._refusals.pop(seq, 0) + 1
-        if tries >= REFUSALS_MAX:
-            self.park(seq)
-            return True
-        if len(self._refusals) >= REFUSED_SEQS_MAX:
-            self._refusals.clear()
-        self._refusals[seq] = tries
-        return False
+        """The host refused it by name -> True: so often that it is passed over from now on.
+
+        The first few refused ones are counted; the others have their turn when those are set aside.
+        """
+        self._parked = [parked for parked in self._parked if not self.stored.contains(parked)]
+        if seq in self._refusals or len(self._refusals) < REFUSED_SEQS_MAX:
+            self._refusals[seq] = self._refusals.get(seq, 0) + 1
+        if self._refusals.get(seq, 0) < REFUSALS_MAX or len(self._parked) >= PARKED_MAX:
+            return False
+        del self._refusals[seq]
+        self._parked.append(seq)
+        return True
 
     def forget(self, seq: int) -> None:
         """This record is gone: there is nothing to send."""

@@ -10,7 +10,7 @@ GREETING = "G"  # HELLO until WELCOME; records flow under the full stream id
 READY = "R"  # welcomed: records flow under the short stream
 HELD = "H"  # the host takes nothing now (win = 0): ask from time to time
 QUIET = "Q"  # nothing heard while records were in flight: ask ever more rarely
-REFUSED = "X"  # no common version: HELLO every five minutes; all data is kept
+REFUSED = "X"  # no common version: HELLO once a minute; all data is kept
 
 LINK_UP = 0
 LINK_DOWN = 1

@@ -21,11 +21,12 @@ FRAME_OVERHEAD_BYTES = 6  # COBS code, CRC-32, delimiter
 
 @dataclass
 class Line:
-    """Both directions alike. Probabilities per packet; bit_errors per bit, on framed bytes."""
+    """Both directions alike, but for loss_down. Probabilities per packet; bit_errors per bit, on framed bytes."""
 
     bits_per_s: int = 10_000
     delay_ms: int = 200
     loss: float = 0.0
+    loss_down: float | None = None  # where the way back is better or worse
     burst_loss: float = 0.0  # Gilbert-Elliott: loss while the line is bad
     burst_enter: float = 0.0  # good to bad, per packet
     burst_leave: float = 1.0  # bad to good, per packet
@@ -79,7 +80,8 @@ class Way:
                 self._bad = not self._bad
         if any(begin <= self.simulation.now_ms < end for begin, end in line.outages):
             return True
-        return rng.random() < (line.burst_loss if self._bad else line.loss)
+        loss = line.loss if self is self.simulation.up or line.loss_down is None else line.loss_down
+        return rng.random() < (line.burst_loss if self._bad else loss)
 
     def _arrive(self, e2e: bytes) -> None:
         line = self.simulation.line

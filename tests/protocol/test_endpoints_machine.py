@@ -209,6 +209,11 @@ class Rivers(RuleBasedStateMachine):
         self.log.flush()
 
     @rule()
+    def flash_fails_once(self) -> None:
+        """The next record asked for is not given, though it is there."""
+        self.log.fail = True
+
+    @rule()
     def schema_changes(self) -> None:
         sid = len(self.board.schemas) + 1
         self.board.schemas[:] = [*self.board.schemas, [sid, b"abcd"]][-4:]

@@ -49,6 +49,8 @@ LINES = {
     "far": replace(BASE, delay_ms=3000),
     "bursts": replace(BASE, burst_loss=0.9, burst_enter=0.02, burst_leave=0.1, loss=0.01),
     "reordered": replace(BASE, reorder=0.1, loss=0.05),
+    "worse upwards": replace(BASE, loss=0.4, loss_down=0.0),
+    "worse downwards": replace(BASE, loss=0.05, loss_down=0.6),
     "doubled": replace(BASE, duplicate=0.05, loss=0.05),
     "all of it": replace(BASE, reorder=0.1, duplicate=0.05, loss=0.2),
     "bit errors": replace(BASE, bit_errors=1e-4),

@@ -1,7 +1,7 @@
 """A host's tables and its session in memory, for tests on both runtimes; and the shortest wire."""
 
 from memory_log import packets_of
-from meuse_protocol.host_endpoint import Duplicate, GapFound, HostEndpoint, Record
+from meuse_protocol.host_endpoint import Duplicate, GapFound, Hello, HostEndpoint, Record
 from meuse_protocol.host_stream import StreamState
 
 
@@ -10,7 +10,8 @@ class MemoryJournal:
 
     def __init__(self, devices):
         self.devices = devices  # device -> [psk, ...]
-        self.owners = {}  # stream -> (device, next_seq)
+        self.owners = {}  # stream -> device
+        self.nexts = {}  # stream -> next_seq of its last HELLO
         self.records = {}  # (stream, seq) -> record
         self.gaps = {}  # stream -> [(first, last, reason)]
         self._states = {}
@@ -35,6 +36,7 @@ class MemoryJournal:
     def _load(self, stream):
         device = self.owners[stream]
         state = StreamState(stream, device, self.devices[device] or [])
+        state.next_seq = self.nexts.get(stream, 1)
         state.stored([seq for owner, seq in self.records if owner == stream])
         for first, last, _ in self.gaps.get(stream, []):
             state.gap_stored(first, last)
@@ -75,6 +77,8 @@ class MemoryHost:
             else:
                 if isinstance(event, Duplicate):
                     self.compare(event)
+                elif isinstance(event, Hello):
+                    self.journal.nexts[event.state.stream] = event.next_seq
                 self.seen.append(event)
 
     def compare(self, event):

@@ -24,6 +24,7 @@ class MemoryLog:
         self.stream = stream
         self.reserve = reserve
         self.created = {}  # every record ever made, whatever became of it
+        self.fail = False  # the flash, at the next reading
         self.settled = set()  # all that was ever acknowledged
         self._kept = {}
         self._flushed = {}
@@ -37,6 +38,9 @@ class MemoryLog:
         return self._next
 
     def get(self, seq):
+        if self.fail:
+            self.fail = False
+            return None
         return self._kept.get(seq)
 
     def acked(self, cum, ranges):

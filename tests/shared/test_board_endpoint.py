@@ -269,6 +269,22 @@ def test_a_record_refused_eight_times_is_set_aside():
     assert seqs(packets_of(endpoint, 300)) == [1]
 
 
+def test_of_many_refused_records_all_are_set_aside_in_time():
+    endpoint, log = ready(12)
+    packets_of(endpoint, 0)
+    aside = []
+    for tries in range(200):
+        for seq in range(1, 13):
+            if seq not in aside:
+                endpoint.receive(down(ERR, 3, "too deep", seq), 100)
+        for event in events_of(endpoint):
+            if isinstance(event, Refused) and event.seq:
+                aside.append(event.seq)
+        if len(aside) == 8:
+            endpoint.receive(down(ACK, 9, 32, None, 100, 1), 100)  # their GAPs are acknowledged
+    assert sorted(aside) == list(range(1, 13))
+
+
 def test_an_ack_is_believed_only_where_it_can_be_true():
     endpoint, log = ready(10)
     endpoint.receive(down(ACK, 6, 32), 100)

@@ -45,6 +45,7 @@ def test_bytes_become_the_vectors_objects():
         assert deframer.next() is None
         tag = (len(vector["e2e"]) - len(vector["pdu"])) // 2
         pdu = messages.parse(e2e, tag)
+        messages.check(messages.parse(e2e, tag).fields)  # every vector keeps to its type's shape
         fields = real(vector["object"])
         assert same(pdu.fields[: len(fields)], fields), vector["name"]
         assert all([x is None for x in pdu.fields[len(fields) :]]), vector["name"]

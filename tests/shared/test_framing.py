@@ -53,7 +53,7 @@ def test_vectors_with_garbage_and_text_between_whole_and_byte_by_byte():
 def test_noise_makes_no_frames_and_takes_no_memory():
     dice = Dice(2)
     deframer = Deframer(256)
-    for _ in range(200):
+    for _ in range(5000):  # a megabyte
         for item in received(deframer, dice.bytes(200), 200):
             assert item[0] != FRAME
             assert len(item[-1]) <= 256 + 4 + 2
@@ -122,3 +122,28 @@ def test_pdus_around_a_boards_limit():
             items = received(deframer, frame(e2e), 100)
             assert len(items) == 1
             assert items[0] == (FRAME, e2e) if size <= 1024 else items[0][:2] == (DAMAGE, "too long")
+
+
+def damaged(kind, dice):
+    """How many of eight frames are lost by one event of this kind on the line."""
+    frames = [frame(pdu(BLOB, 0, n + 1, 1, None, dice.bytes(45))) for n in range(8)]
+    data = bytearray(b"\0" + b"".join(frames))
+    at = len(frames[0]) + 1 + dice.below(len(data) - len(frames[0]) - 2 * len(frames[1]) - 1)
+    if kind == "flip":
+        data[at] ^= 1 << dice.below(8)
+    elif kind == "deleted":
+        data[at : at + 1] = b""
+    elif kind == "inserted":
+        data[at:at] = dice.bytes(1)
+    else:
+        data[at : at + 8] = dice.bytes(8)
+    deframer = Deframer(1100)
+    found = [item for item in received(deframer, bytes(data), len(data)) if item[0] == FRAME]
+    return 8 - len(found)
+
+
+def test_one_damage_costs_about_one_frame_and_never_more_than_two():
+    dice = Dice(5)
+    for kind in ("flip", "deleted", "inserted", "burst"):
+        lost = [damaged(kind, dice) for _ in range(300)]
+        assert max(lost) <= 2 and sum(lost) <= 300 * 1.2, (kind, sum(lost))

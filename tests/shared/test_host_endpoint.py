@@ -4,8 +4,9 @@ from memory_host import MemoryHost, MemoryJournal
 from memory_log import PSK, STREAM, events_of, packets_of
 from meuse_protocol import host_endpoint, host_states
 from meuse_protocol.auth import DOWN, UP, direction_keys, mac
+from meuse_protocol.errors import LocalError
 from meuse_protocol.host_endpoint import Duplicate, GapFound, Hello, Record, Violation
-from meuse_protocol.host_replies import STREAMS_MAX
+from meuse_protocol.host_replies import COMMANDS_MAX
 from meuse_protocol.host_stream import PENDING_MAX
 from meuse_protocol.messages import (
     ACK,
@@ -444,7 +445,51 @@ def test_everything_a_stranger_can_fill_is_bounded():
         host_endpoint.EVENTS_MAX = before
     assert host.endpoint.counters == {"overrun": 9}
     assert len(events_of(host.endpoint)) == 10
-    assert STREAMS_MAX <= 1024
+
+
+def test_what_waits_for_a_board_is_bounded():
+    host = greeted()
+    for n in range(COMMANDS_MAX):
+        host.endpoint.command(STREAM, n + 1, [1, 1], "op", None)
+    try:
+        host.endpoint.command(STREAM, 99, [1, 1], "op", None)
+        assert False
+    except LocalError:
+        pass
+    for sid in range(20):
+        host.endpoint.need(STREAM, 0, [sid], 0)
+    due = host.endpoint._replies.dues[STREAM]
+    assert [items for _, items in due.needs] == [[sid] for sid in range(16, 20)]
+
+
+def test_a_hello_above_many_holes_fills_no_more_than_there_is_room_for():
+    host = new_host()
+    host.receive(hello(next_seq=30001, nonce=1), 0)
+    for seq in range(2, 1002, 2):
+        host.endpoint.receive(blob(seq), 0)
+    before = host_endpoint.EVENTS_MAX
+    host_endpoint.EVENTS_MAX = 600
+    try:
+        host.endpoint.receive(hello(oldest=30000, next_seq=30001, nonce=2), 1)
+        assert len(events_of(host.endpoint)) <= 600
+        host.endpoint.receive(hello(oldest=30000, next_seq=30001, nonce=3), 2)
+        assert len(events_of(host.endpoint)) > 400  # the rest
+    finally:
+        host_endpoint.EVENTS_MAX = before
+
+
+def test_a_replayed_hello_under_the_key_of_before_changes_no_key():
+    host = new_host(keys=(PSK, OLD_PSK))
+    host.receive(hello(psk=OLD_PSK), 0)
+    host.receive(blob(1, psk=OLD_PSK), 0)
+    host.commit(0)
+    packets_of(host.endpoint, 1000)
+    host.receive(hello(next_seq=2, nonce=8), 2000)  # the board has the new key now
+    assert answers(host, 2000)[0][0] == WELCOME
+    host.receive(hello(psk=OLD_PSK), 4000)
+    host.receive(blob(1, psk=OLD_PSK), 4000)
+    host.endpoint.set_window(5, 4000)
+    assert answers(host, 4000)  # opened() verifies them under the new key
 
 
 def test_calling_asks_who_is_there_without_a_mac():
