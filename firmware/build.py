@@ -45,6 +45,7 @@ LATE = (  # loaded by name when the settings or a person ask for them, or given 
     "meuse_board.main",
     "meuse_protocol.fragments",
     "meuse_protocol.sealing",
+    "meuse_protocol.shared_endpoint",
 )
 CALLED_BY_C = {"readblocks", "writeblocks", "ioctl"}  # littlefs calls a block device by these names
 

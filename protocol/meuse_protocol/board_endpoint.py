@@ -14,8 +14,6 @@ to the stream and outlives every link.
     wake at board.deadline()                   # ms; None: nothing happens without input
     board.record_added(seq, urgent=False)      # after log.append
     board.link_down(now_ms)                    # what was in flight counts as unsent
-    board.join(other)                          # before link_up: the same stream on another link
-    board.carry(NOTHING, now_ms)               # another link has the records (ALARMS, ALL: outbox)
 
 `now_ms` is an uptime that never goes back. Received bytes never raise: bad ones go to `counters`.
 """
@@ -23,11 +21,12 @@ to the stream and outlives every link.
 from collections import namedtuple
 
 from . import messages, states
+from .auth import UP, direction_keys, mac
 from .errors import LocalError, RemoteError
-from .messages import ERR, HELLO, NEED, NEED_HELLO, PING, TIMEQ, VERSION, record
+from .messages import ERR, HELLO, NEED, NEED_HELLO, PING, TIMEQ, VERSION, record, splice
 from .outbox import ALL, Outbox
 from .ranges import SEQ_MAX, Ranges
-from .seal import UNSIGNED, Seal
+from .seal import BAD_MAC, UNSIGNED, hiding, opened
 from .timesync import TimeSync
 from .window import PAIRS_MAX, Window
 
@@ -43,6 +42,9 @@ SCAN_MAX = 64  # records tried in the log per call: a whole reserved block
 EVENTS_MAX = 16
 SECOND_MS = 1000
 SILENCE_MS = 10000  # at least, and three timeouts
+FORGED_EACH_MS = 100
+FORGED_BURST_MS = 1000  # more than ten within it, and nothing is read for MUTE_MS
+MUTE_MS = 10000
 NEED_EACH_MS = 15000  # a replayed NEED may cost a few records a minute, not one a second
 NEED_BURST_MS = 60000
 PROBE_MS = 5000  # first pause between two PINGs; all pauses double
@@ -88,7 +90,9 @@ class BoardEndpoint:
         self.counters: dict[str, int] = {}
         self.time = TimeSync()
         self.state = states.DOWN
-        self._seal = Seal(stream, psk, mac_bytes, aes)
+        self._keys = direction_keys(psk, stream) if psk else None
+        self._mac_bytes = mac_bytes if psk else 0
+        self._hide = hiding(psk, stream, aes) if aes else None
         self._log = log
         self._carried = ALL
         self._stored = Ranges()
@@ -97,7 +101,7 @@ class BoardEndpoint:
         self._events: list[Any] = []
         self._parts: Any = None  # fragments.Fragments, once a record is too long for the link
         self._token: int | None = None
-        self._asked = self._asked_ms = self._need_ms = 0
+        self._asked = self._asked_ms = self._need_ms = self._forged_ms = self._muted_ms = 0
         self._reset(0, 0, 0, True)
 
     def _reset(self, now_ms: int, mtu: int, nonce: int, ordered: bool) -> None:
@@ -118,28 +122,6 @@ class BoardEndpoint:
         self._scan_ms: int | None = None
 
     # -- the application's side
-
-    def join(self, other: "BoardEndpoint") -> None:
-        """Both serve one stream: what the host has, the time and the schemas are known to both."""
-        self._stored = other._stored
-        self.time = other.time
-        self.schemas = other.schemas
-
-    def carry(self, carried: int, now_ms: int) -> None:
-        """NOTHING, ALARMS or ALL of the records go over this link from now on; HELLO always does.
-
-        What is in flight here and is not carried any more counts as unsent: on another link.
-        """
-        if carried < self._carried:
-            self._flight.put_back()
-        if carried != self._carried:
-            self._carried = carried
-            self._outbox.rewind(self._stored, self._flight)
-
-    @property
-    def timeouts(self) -> int:
-        """Timeouts in a row without news of any record, counted up to 2: is this link dead?"""
-        return self._flight.timeouts
 
     def link_up(self, now_ms: int, mtu: int, nonce: int, ordered: bool = True) -> None:
         """Packets up to `mtu` bytes, MAC included, can flow; ordered: if they come, then in order."""
@@ -175,12 +157,13 @@ class BoardEndpoint:
         if self._flowing() and self._carried:
             if self._parts:
                 return self._next_part(now_ms)
-            if self._room() and (self._scan_ms is None or now_ms >= self._scan_ms):
-                return self._next_record(now_ms)
+            open = len(self._flight) < min(self._win, self._limit)
+            if open and (self._scan_ms is None or now_ms >= self._scan_ms):
+                try:
+                    return self._next_record(now_ms)
+                except MemoryError:  # acknowledgements, or a collection, make room
+                    self._short_of_memory(now_ms)
         return None
-
-    def _room(self) -> bool:
-        return len(self._flight) < min(self._win, self._limit)
 
     def deadline(self) -> "int | None":
         """When next_pdu() will have something to do even if nothing comes in; None: never."""
@@ -189,7 +172,7 @@ class BoardEndpoint:
         if self._flowing():
             if due_ms is not None:
                 times += [due_ms, self._silence_ms()]
-            if self._scan_ms is not None and self._room():
+            if self._scan_ms is not None and len(self._flight) < min(self._win, self._limit):
                 times.append(self._scan_ms)
         return min(times) if times else None
 
@@ -201,6 +184,14 @@ class BoardEndpoint:
     def _silence_ms(self) -> int:
         since_ms = max(self._heard_ms, self._waiting_ms)
         return since_ms + max(3 * self._flight.rto_ms, SILENCE_MS)
+
+    def _signed(self, body: bytes) -> bytes:
+        """R and its MAC; of a sealed link's record, what hides it and the MAC of that."""
+        if self._hide and messages.is_record(body[1 if body[0] < 0xA0 else 3]):
+            body = self._hide(body)
+        if self._keys:
+            return body + mac(self._keys[0], UP, self.stream, body, self._mac_bytes)
+        return body
 
     def _control(self, kind: int, now_ms: int) -> bytes:
         """HELLO, PING or TIMEQ; without an answer the next one waits twice as long."""
@@ -217,33 +208,18 @@ class BoardEndpoint:
                 del self._due[HELLO]
             log = self._log
             body = (VERSION, 0, log.oldest(), log.next_seq(), self._mtu, self._limit, self.device)
-            body += (self._named_schemas(), self._nonce)
+            # As many schemas as there is room for: the others are only sent again when asked for.
+            room = (self._mtu - HELLO_BYTES - len(self.device)) // SCHEMA_BYTES
+            body += (self.schemas[: max(0, room)], self._nonce)
         elif kind == TIMEQ:
             self._asked += 1
             self._asked_ms = now_ms
             self._token = (self._nonce + self._asked) & 0xFFFFFFFF  # fresh; the MAC does the rest
             body = (self._token,)
             stream = self._short
-        return self._seal.packet(record(kind, *body), stream)
-
-    def _named_schemas(self) -> "list[list[object]]":
-        """As many as HELLO has room for: what is not named is only sent once more when asked for."""
-        room = (self._mtu - HELLO_BYTES - len(self.device)) // SCHEMA_BYTES
-        return self.schemas[: max(0, room)]
+        return splice(self._signed(record(kind, *body)), stream)
 
     def _next_record(self, now_ms: int) -> "bytes | None":
-        try:
-            return self._find_record(now_ms)
-        except MemoryError:  # acknowledgements, or a collection, make room
-            self._short_of_memory()
-            self._look_again(now_ms + SECOND_MS)
-            return None
-
-    def _look_again(self, at_ms: int) -> None:
-        self._outbox.look_again()
-        self._scan_ms = at_ms
-
-    def _find_record(self, now_ms: int) -> "bytes | None":
         flight = self._flight
         self._scan_ms = None
         for _ in range(SCAN_MAX):
@@ -251,67 +227,64 @@ class BoardEndpoint:
             if not seq:
                 idle = not len(flight) and self._carried == ALL
                 if idle and self._stored.cum < self._log.next_seq():
-                    self._look_again(now_ms + PROBE_MS)  # flash may have failed to answer once
+                    self._outbox.look_again()  # flash may have failed to answer once
+                    self._scan_ms = now_ms + PROBE_MS
                 return None
             body = self._log.get(seq)
             if body is None:  # acknowledged meanwhile, or dropped: a GAP says so
                 self._outbox.forget(seq)
                 continue
-            e2e = self._seal.packet(body, self._short)
+            e2e = splice(self._signed(body), self._short)
             if not len(flight) and not flight.lost:
                 self._waiting_ms = now_ms
             if len(e2e) <= self._mtu:
                 flight.sent(seq, now_ms, self.state == states.READY)
                 return e2e
-            if self._cut(seq, 0, len(self._seal.signed(body))):
+            if self._parts is None:
+                from .fragments import Parts
+
+                self._parts = Parts(self._mtu, self._log, self._outbox, self._signed)
+            if self._parts.add(seq, 0, len(self._signed(body))):
                 return self._next_part(now_ms)
             self._outbox.forget(seq)
             self._count("too_long")
         self._scan_ms = now_ms  # a wide hole in the log: the next call goes on
         return None
 
-    def _cut(self, seq: int, offset: int, length: int) -> bool:
-        if self._parts is None:
-            from .fragments import Fragments
-
-            self._parts = Fragments(self._mtu)
-        return bool(self._parts.add(seq, offset, length))
-
     def _next_part(self, now_ms: int) -> "bytes | None":
-        """A part of a record; it counts as sent when the last one is."""
-        seq = self._parts.seq
-        body = self._log.get(seq)
-        if body is None or self._stored.contains(seq):
-            self._parts.forget(seq)
-            self._outbox.forget(seq)
-            return None
-        e2e, last = self._parts.next(self._seal.signed(body), self._short)
-        if last:
-            again = self._flight.forget(seq)
-            self._flight.sent(seq, now_ms, self.state == states.READY and not again)
-        return bytes(e2e)
+        e2e: bytes | None = self._parts.send(now_ms, self._short, self.state == states.READY)
+        return e2e
 
     # -- receiving
 
     def receive(self, e2e: bytes, now_ms: int) -> None:
         """One packet as it came out of its frame. Never raises for what the bytes say."""
+        if now_ms < self._muted_ms:
+            self._count("muted")
+            return
         try:
             self._receive(e2e, now_ms)
         except RemoteError:
             self._count("malformed")
         except MemoryError:  # it comes again; less in flight leaves more room for it
-            self._short_of_memory()
+            self._short_of_memory(now_ms)
 
-    def _short_of_memory(self) -> None:
+    def _short_of_memory(self, now_ms: int) -> None:
         self._limit = max(1, self._limit // 2)
         self._count("no_memory")
+        self._outbox.look_again()
+        self._scan_ms = now_ms + SECOND_MS
 
     def _receive(self, e2e: bytes, now_ms: int) -> None:
-        pdu, fault = self._seal.open(e2e, self._short, now_ms)
+        pdu, fault = opened(e2e, self.stream, self._short, self._keys, self._mac_bytes)
         if not fault:
             self._heard_ms = now_ms
         elif fault != UNSIGNED:
             self._count(fault)
+            if fault == BAD_MAC:
+                self._forged_ms = max(self._forged_ms, now_ms) + FORGED_EACH_MS
+                if self._forged_ms - now_ms > FORGED_BURST_MS:
+                    self._muted_ms = now_ms + MUTE_MS
             return
         self._handle(pdu.type, pdu.fields, not fault, now_ms)
 
@@ -384,7 +357,7 @@ class BoardEndpoint:
             if self._hellos == 1:  # the one answer that is certainly for the one HELLO
                 self._hellos = 2
                 self._flight.sample(now_ms - self._hello_at_ms)
-            if self._seal.keyed and alias < 128:
+            if self._keys and alias < 128:
                 self._short = alias
             self._win = win
             if TIMEQ not in self._due:
@@ -450,8 +423,8 @@ class BoardEndpoint:
                 self._call(now_ms)
         elif not self._step(states.HEARD, now_ms):
             pass
-        elif what == messages.NEED_FRAGMENTS:
-            self._send_parts(fields[3])
+        elif what == messages.NEED_FRAGMENTS and self._parts is not None:
+            self._parts.want(fields[3])
         elif what != messages.NEED_SCHEMA and what != messages.NEED_ANCHOR:
             self._count("unknown_control")
         elif self._need_ms - now_ms > NEED_BURST_MS - NEED_EACH_MS:
@@ -459,14 +432,6 @@ class BoardEndpoint:
         else:
             self._need_ms = max(self._need_ms, now_ms) + NEED_EACH_MS
             self._emit(Needed(what, fields[3]))
-
-    def _send_parts(self, wanted: "Any") -> None:
-        """[seq, offset, length, offset, length ...] of a record that went in parts before."""
-        if self._parts is None or not wanted or [x for x in wanted if type(x) is not int or x < 0]:
-            self._count("unknown_control")
-            return
-        for i in range(1, len(wanted) - 1, 2):
-            self._cut(wanted[0], wanted[i], min(wanted[i + 1], self._mtu * 16))
 
     def _refused(self, fields: "list[Any]", authentic: bool, now_ms: int) -> None:
         code = fields[2]

@@ -7,8 +7,14 @@ bytes of them.
 
 from .messages import FRAG, FRAG0, record, splice
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from .outbox import Outbox
+    from .ports import Any, Log
+
 HEAD_BYTES = 18  # of a part at most: array, type, stream 5, seq 5, offset 3, bin 3
 ROOM_MIN_BYTES = 8
+LONGEST_BYTES = 4096  # of a record
 LEFT_MAX = 256  # parts waiting: a record of 4 kB on the narrowest link, twice over
 
 
@@ -50,3 +56,34 @@ class Fragments:
     def forget(self, seq: int) -> None:
         """Nothing of this record need go any more."""
         self._left = [part for part in self._left if part[0] != seq]
+
+
+class Parts(Fragments):
+    """The same, with the log that has the records, the order of sending, and signed(R) -> R and MAC."""
+
+    def __init__(self, mtu: int, log: "Log", outbox: "Outbox", signed: "Any") -> None:
+        super().__init__(mtu)
+        self._log = log
+        self._outbox = outbox
+        self._signed = signed
+
+    def send(self, now_ms: int, stream: int, clean: bool) -> "bytes | None":
+        """The next part; its record counts as sent when the last one is. clean: see Window.sent."""
+        seq = self.seq
+        body = self._log.get(seq)
+        if body is None or self._outbox.stored.contains(seq):
+            self.forget(seq)
+            self._outbox.forget(seq)
+            return None
+        e2e, last = self.next(self._signed(body), stream)
+        if last:
+            flight = self._outbox.flight
+            again = flight.forget(seq)
+            flight.sent(seq, now_ms, clean and not again)
+        return e2e
+
+    def want(self, wanted: "list[Any] | None") -> None:
+        """[seq, offset, length, offset, length ...]: these are missing; what is no number is not."""
+        if wanted and not [x for x in wanted if type(x) is not int or x < 0]:
+            for i in range(1, len(wanted) - 1, 2):
+                self.add(wanted[0], wanted[i], min(wanted[i + 1], LONGEST_BYTES))

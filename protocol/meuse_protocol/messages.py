@@ -62,29 +62,13 @@ GAP_WIPED = 7  # the log was erased
 
 # What the elements after `stream` (control) or `seq` (records) must be. Lower case: must be there;
 # upper case: may be nil or absent. u: 0 to 2^32-1, i: any int, s: str, b: bin, a: array, x: any.
-_SHAPES = {
-    DATA: "uuixaAB",
-    SINGLE: "ui",
-    SCHEMA: "usuaA",
-    BLOB: "uXb",
-    BOOT: "uus",
-    ANCHOR: "iiuu",
-    RESULT: "uuX",
-    GAP: "uuu",
-    SEALED: "b",
-    HELLO: "uuuuuusau",
-    TIMEQ: "u",
-    FRAG: "uub",
-    FRAG0: "uub",
-    ACK: "uUX",
-    WELCOME: "uuuuuu",
-    CMD: "uasX",
-    TIME: "uiu",
-    NEED: "uA",
-    POLL: "uu",
-    ERR: "uSU",
-}
-_KINDS: "dict[str, Any]" = {"u": int, "i": int, "s": str, "b": bytes, "a": list}
+# One text, since a dict of them would cost every board 400 bytes: type in two digits, then a letter each.
+_SHAPES = (
+    "01uuixaAB 02ui 03usuaA 04uXb 05uus 06iiuu 07uuX 08uuu 09b 16uuuuuusau 17u 19uub 20uub "
+    "32uUX 33uuuuuu 34uasX 35uiu 36uA 37uu 39uSU "
+)
+_LETTERS = "uisba"
+_KINDS: "tuple[Any, ...]" = (int, int, str, bytes, list)
 
 Pdu = namedtuple("Pdu", ("type", "stream", "seq", "fields", "record", "mac"))
 
@@ -156,12 +140,18 @@ def check(fields: "list[Any]") -> None:
     Missing trailing elements are appended as None; extra ones and unknown types are let through.
     """
     at = 3 if is_record(fields[0]) else 2
-    for letter in _SHAPES.get(fields[0], ""):
+    for letter in _shape(fields[0]):
         if at == len(fields):
             fields.append(None)
         if not _fits(fields[at], letter):
             raise ContentError("element %d" % at)
         at += 1
+
+
+def _shape(kind: int) -> str:
+    """Letters of the elements of a type, "" of an unknown one."""
+    begin = _SHAPES.find("%02d" % kind)
+    return _SHAPES[begin + 2 : _SHAPES.find(" ", begin)] if begin >= 0 else ""
 
 
 def _fits(x: "Any", letter: str) -> bool:
@@ -171,7 +161,7 @@ def _fits(x: "Any", letter: str) -> bool:
     if letter == "x":
         return True
     # Not isinstance: True is an int on CPython, and no number here may be a bool.
-    return type(x) is _KINDS[letter] and (letter != "u" or 0 <= x < 1 << 32)
+    return type(x) is _KINDS[_LETTERS.find(letter)] and (letter != "u" or 0 <= x < 1 << 32)
 
 
 def _open(b: bytes) -> "tuple[int, int, int, int]":

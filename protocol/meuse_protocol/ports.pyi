@@ -1,6 +1,7 @@
 """What the endpoints ask of the program around them. Types only; nothing imports it at run time."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable as Callable
+from collections.abc import Iterable
 from typing import Any as Any
 from typing import Protocol
 

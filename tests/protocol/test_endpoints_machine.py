@@ -39,6 +39,7 @@ from meuse_protocol.messages import (
 )
 from meuse_protocol.outbox import ALARMS, ALL, NOTHING
 from meuse_protocol.received import RangeSet
+from meuse_protocol.shared_endpoint import SharedEndpoint
 
 from tests.protocol.effort import EXAMPLES
 
@@ -79,7 +80,7 @@ class Way:
 class Line:
     """A link between the two, with an endpoint at each end. `board` and `host` are set at once."""
 
-    board: BoardEndpoint
+    board: SharedEndpoint
     host: MemoryHost
 
     def __init__(self, framed: bool) -> None:
@@ -120,7 +121,7 @@ class Rivers(RuleBasedStateMachine):
     # -- the two ends
 
     @property
-    def board(self) -> BoardEndpoint:
+    def board(self) -> SharedEndpoint:
         return self.line.board
 
     @property
@@ -140,7 +141,7 @@ class Rivers(RuleBasedStateMachine):
         psk = PSK if self.keyed else None
         first = self.lines[0]
         for line in self.lines:
-            line.board = BoardEndpoint("board-1", log.stream, psk, log, window=8)
+            line.board = SharedEndpoint("board-1", log.stream, psk, log, window=8)
             line.board.join(first.board)
             line.board.carry(ALL if line is self.line else NOTHING, self.now_ms)
         first.board.schemas.append([1, b"abcd"])

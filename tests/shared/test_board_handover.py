@@ -4,17 +4,17 @@ from by_hand import NONCE, down, kinds, seqs, welcome
 from memory_host import MemoryHost, MemoryJournal, exchange
 from memory_log import PSK, STREAM, MemoryLog, fill, packets_of
 from meuse_protocol import states
-from meuse_protocol.board_endpoint import BoardEndpoint
 from meuse_protocol.messages import ACK, BLOB, HELLO
 from meuse_protocol.outbox import ALARMS, ALL, NOTHING
+from meuse_protocol.shared_endpoint import SharedEndpoint
 
 
 def two(records):
     """(log, the endpoint that carries, the one that does not), both welcomed."""
     log = MemoryLog()
     fill(log, records)
-    first = BoardEndpoint("stove-1", STREAM, PSK, log)
-    second = BoardEndpoint("stove-1", STREAM, PSK, log)
+    first = SharedEndpoint("stove-1", STREAM, PSK, log)
+    second = SharedEndpoint("stove-1", STREAM, PSK, log)
     second.join(first)
     second.carry(NOTHING, 0)
     for endpoint in (first, second):
@@ -34,7 +34,7 @@ def added(log, endpoints, urgent=False):
 def test_a_link_that_carries_nothing_says_hello_and_no_more():
     log = MemoryLog()
     fill(log, 20)
-    idle = BoardEndpoint("stove-1", STREAM, PSK, log)
+    idle = SharedEndpoint("stove-1", STREAM, PSK, log)
     idle.carry(NOTHING, 0)
     idle.link_up(0, 1024, NONCE)
     assert kinds(packets_of(idle, 0)) == [HELLO]
@@ -118,8 +118,8 @@ def test_a_host_that_was_put_back_gets_what_it_lost():
 def test_a_record_that_comes_again_by_another_link_while_it_is_being_stored_is_acknowledged_there():
     journal = MemoryJournal({"stove-1": [PSK]})
     log = MemoryLog()
-    first = BoardEndpoint("stove-1", STREAM, PSK, log)
-    second = BoardEndpoint("stove-1", STREAM, PSK, log)
+    first = SharedEndpoint("stove-1", STREAM, PSK, log)
+    second = SharedEndpoint("stove-1", STREAM, PSK, log)
     second.join(first)
     hosts = [MemoryHost(journal), MemoryHost(journal)]
     for endpoint, host in ((first, hosts[0]), (second, hosts[1])):

@@ -7,9 +7,9 @@ from memory_host import MemoryHost, MemoryJournal, exchange
 from memory_log import PSK, STREAM, Lcg, MemoryLog, packets_of
 from meuse_protocol import states
 from meuse_protocol.assembly import BYTES_MAX, PARTIAL_MAX, Assembly
-from meuse_protocol.board_endpoint import BoardEndpoint
 from meuse_protocol.fragments import Fragments
 from meuse_protocol.messages import BLOB, FRAG, FRAG0, head, parse, pdu
+from meuse_protocol.shared_endpoint import SharedEndpoint
 from vector_lines import lines
 
 LONG = bytes(range(200)) * 2
@@ -33,7 +33,7 @@ def pair(mtu, psk=PSK, ordered=True):
     journal = MemoryJournal({"stove-1": [psk] if psk else []})
     host = MemoryHost(journal, trusted=not psk)
     log = MemoryLog()
-    board = BoardEndpoint("stove-1", STREAM, psk, log)
+    board = SharedEndpoint("stove-1", STREAM, psk, log)
     board.link_up(0, mtu, NONCE, ordered)
     exchange(board, host, 0)
     assert board.state == states.READY
@@ -64,7 +64,7 @@ def test_a_record_longer_than_the_link_goes_in_parts_and_is_stored_whole():
 
 def test_parts_come_in_any_order_doubled_and_from_links_of_different_width():
     board, log, host, journal = pair(70)
-    wide, _ = BoardEndpoint("stove-1", STREAM, PSK, log), None
+    wide, _ = SharedEndpoint("stove-1", STREAM, PSK, log), None
     wide.join(board)
     seq = add(board, log, LONG)
     wide.link_up(0, 115, NONCE)
@@ -174,7 +174,7 @@ def test_a_part_of_what_is_stored_is_a_duplicate():
 
 def test_a_hello_for_a_narrow_link_names_as_many_schemas_as_it_has_room_for():
     log = MemoryLog()
-    board = BoardEndpoint("stove-1", STREAM, PSK, log)
+    board = SharedEndpoint("stove-1", STREAM, PSK, log)
     board.schemas.extend([[sid, b"abcd"] for sid in range(1, 40)])
     for mtu in (64, 115, 222, 1024):
         board.link_up(0, mtu, NONCE)
