@@ -7,7 +7,8 @@ settings, the product compiled by the PC (a dict that App takes apart; all keys 
     product, version   str, told in BOOT
     outputs            [{name, pin, safe}]                            outputs.py
     buses              {name: {kind: i2c|spi|onewire, ...}}           hardware.py
-    links              [{kind: uart|tcp, ...}]                        links/<kind>.py
+    links              [{kind: uart|tcp, carries?: all|alarms|nothing, cost?, budget_kb?, sealed?, mac_bytes?, ...}]
+                                                                      links/<kind>.py, wiring.py
     groups             [{name, tick_ms, period_ms, on_change?, quiet_ms?, max_rows?, max_age_ms?, channels: [
                           {name, unit, exp, flags?, driver, bus?, deadband?, low?, high?, hysteresis?, ...}]}]
     health_ms          period of the health group (60 s; 0: none)
@@ -48,7 +49,7 @@ QUIET_MS = 30  # writing flash stops the interrupts of an RP2, and bytes that ar
 LATEST_MS = 1000  # the host is talking, but at the latest after a second
 RUNNING, STOPPING, DRAINING, DONE = range(4)
 KEPT = ("name", "unit", "exp", "flags", "deadband", "driver")  # of a channel, once its driver has read the rest
-CRASH = 1  # BLOB kind: the traceback that ended the boot before
+CRASH = 1  # BLOB subject: the traceback that ended the boot before
 
 
 class App:
@@ -75,9 +76,17 @@ class App:
         self._until_ms = 0
         self._reboot = False
         self._collect_ms = self._tick_ms = 0
-        self.endpoint = BoardEndpoint(device, self.log.stream, psk, self.log)
-        for one in settings.get("links") or [{"kind": "uart"}]:
+        links = settings.get("links") or [{"kind": "uart"}]
+        for one in links:
             self._link(one, time.gmtime, random_u32)
+        room = self.runners[0].link.mtu
+        self.supervisor = None
+        if len(links) > 1 or "cost" in links[0]:  # the compiler of products names it with all that is special
+            self.supervisor, room = load("wiring").wire(self, links, psk, time.gmtime)
+        else:
+            self.runners[0].endpoint = BoardEndpoint(device, self.log.stream, psk, self.log)
+        self.endpoints = [runner.endpoint for runner in self.runners if runner.endpoint]
+        self.endpoint = self.endpoints[0]
         self.sampler = Sampler(self.clock, lambda *row: self._batcher.add(*row))
         for one in settings.get("groups", ()):
             group = Group(one, [self._driver(c) for c in one["channels"]])
@@ -89,20 +98,18 @@ class App:
         self._health_at = self._health_ms
         if self._health_ms:
             self._groups.append(self._health)
-        self._batcher = Batcher(self._groups, self.clock, self.runners[0].link.mtu, self.append)
+        self._batcher = Batcher(self._groups, self.clock, room, self.append)
         self.append(BOOT, (self.clock.boot, self.cause, self.firmware))
         self._announce()
 
     # -- wiring
 
     def _link(self, settings: dict, gmtime, random_u32) -> None:
-        """The first link carries the readings; what comes after it is a console."""
         kind = settings["kind"]
         link = load("links." + kind).Link(settings, self._hardware, random_u32)
         if hasattr(link, "console"):
             link.console = lambda line, typing: self._console(link, gmtime, line, typing)
-        endpoint = None if self.runners else self.endpoint
-        self.runners.append(Runner(link, endpoint, self._event, random_u32))
+        self.runners.append(Runner(link, self._event, random_u32))
         link.open(0)
 
     def _console(self, link, gmtime, line: bytes, typing: bool):
@@ -142,7 +149,8 @@ class App:
         """Puts a record into the log and tells the endpoint."""
         seq = self.log.append(kind, body, urgent)
         if seq:
-            self.endpoint.record_added(seq, urgent)
+            for endpoint in self.endpoints:
+                endpoint.record_added(seq, urgent)
 
     def _event(self, event, now: int) -> None:
         if isinstance(event, Time):
@@ -176,7 +184,9 @@ class App:
         wake_ms = min(now + NAP_MS, self.sampler.step(now), self._batcher.step(now))
         for runner in self.runners:
             wake_ms = min(wake_ms, runner.step(now))
-        if now - (self.runners[0].heard_ms or 0) > QUIET_MS or now >= self._tick_ms:
+        if self.supervisor and self.supervisor.step(now):
+            wake_ms = now
+        if now - max([runner.heard_ms or 0 for runner in self.runners]) > QUIET_MS or now >= self._tick_ms:
             self._tick_ms = now + LATEST_MS
             self.log.tick(now)
             self.kept.step(now)

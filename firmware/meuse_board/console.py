@@ -81,7 +81,7 @@ class Console:
         for runner in app.runners:
             link = runner.link
             text = "link     %s, " % link.name
-            if runner is not app.runners[0]:
+            if not runner.endpoint:
                 yield text + "console only"
                 continue
             text += "%s, %d sent, %d received, %d damaged, host " % (
@@ -90,6 +90,8 @@ class Console:
             if app.refused:
                 yield "PROBLEM  the host refuses this board: %s (code %d)" % (app.refused.text or "?", app.refused.code)
             yield text + ("never heard" if runner.heard_ms is None else "heard %s ago" % span(now - runner.heard_ms))
+        if app.supervisor:
+            yield from app.supervisor.lines(now)
 
     def do_log(self, words):
         log = self._app.log

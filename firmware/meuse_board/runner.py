@@ -10,20 +10,23 @@ from meuse_protocol.states import DOWN, QUIET
 class Runner:
     """`on_event(event, now_ms)` gets the endpoint's events one at a time; random_u32() makes the nonce of a link-up."""
 
-    def __init__(self, link, endpoint, on_event, random_u32):
+    def __init__(self, link, on_event, random_u32):
         self.link = link
         self.heard_ms = None  # last packet
-        self._endpoint = endpoint
+        self.endpoint = None  # of the stream, on a link that carries it
+        self.allowance = None  # of a link that may cost so many bytes only
         self._on_event = on_event
         self._random_u32 = random_u32
         self._doubted = False
 
     def step(self, now: int) -> int:
         """Moves everything that can move; returns the uptime at which to call again."""
-        link, endpoint = self.link, self._endpoint
+        link, endpoint = self.link, self.endpoint
         packet = link.receive(now)
         while packet is not None:
             self.heard_ms = now
+            if self.allowance:
+                self.allowance.spend(len(packet))
             if endpoint:
                 endpoint.receive(packet, now)
                 self._drain(now)
@@ -42,7 +45,7 @@ class Runner:
 
     def _edge(self, now: int) -> None:
         """Tells the endpoint that the link went up or down."""
-        link, endpoint = self.link, self._endpoint
+        link, endpoint = self.link, self.endpoint
         if link.up != (endpoint.state != DOWN):
             if link.up:
                 endpoint.link_up(now, link.mtu, self._random_u32(), link.ordered)
@@ -51,18 +54,20 @@ class Runner:
             self._drain(now)
 
     def _send(self, now: int, wake_ms: int) -> int:
-        link, endpoint = self.link, self._endpoint
+        link, endpoint = self.link, self.endpoint
         while link.up and link.room(now):
             packet = endpoint.next_pdu(now)
             if packet is None:
                 due_ms = endpoint.deadline()
                 return wake_ms if due_ms is None else min(wake_ms, due_ms)
             link.send(packet, now)
+            if self.allowance:
+                self.allowance.spend(len(packet))
         self._drain(now)
         return min(wake_ms, now + 5)
 
     def _drain(self, now: int) -> None:
-        event = self._endpoint.next_event()
+        event = self.endpoint.next_event()
         while event:
             self._on_event(event, now)
-            event = self._endpoint.next_event()
+            event = self.endpoint.next_event()

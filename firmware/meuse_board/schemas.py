@@ -9,7 +9,10 @@ from meuse_protocol.schema import MAX_SID, Schema
 def schema_of(group) -> Schema:
     """Made when it is needed, not kept: a board has no heap for two descriptions of its channels."""
     s = group.settings
-    rows = s.get("schema") or [(c["name"], c["unit"], c["exp"], c.get("flags", 0)) for c in s["channels"]]
+    if "schema" in s:
+        rows = s["schema"]()
+    else:
+        rows = [(c["name"], c["unit"], c["exp"], c.get("flags", 0)) for c in s["channels"]]
     return Schema(group.sid, s["name"], s["tick_ms"], rows)
 
 

@@ -53,9 +53,7 @@ TIME_BURST = 4  # exchanges after a WELCOME, a second apart: the best of them co
 TIME_RETRY_MS = 5000
 TIME_MS = 900000  # a crystal drifts 45 ms in it at 50 ppm
 HELLO_MAX_MS = 60000  # also the pause while refused
-
-# Longest pause between two of a kind without an answer.
-LONGEST_MS = {HELLO: HELLO_MAX_MS, PING: 300000, TIMEQ: TIME_MS}
+PROBE_QUIET_MAX_MS = 300000
 
 Welcomed = namedtuple("Welcomed", ("version", "cum", "window"))
 Acked = namedtuple("Acked", ("cum", "count"))  # all below cum is durable; so many were news
@@ -196,7 +194,9 @@ class BoardEndpoint:
     def _control(self, kind: int, now_ms: int) -> bytes:
         """HELLO, PING or TIMEQ; without an answer the next one waits twice as long."""
         gap_ms = self._gap[kind]
-        longest_ms = PROBE_HELD_MAX_MS if self.state == states.HELD else LONGEST_MS[kind]
+        longest_ms = HELLO_MAX_MS if kind == HELLO else TIME_MS
+        if kind == PING:
+            longest_ms = PROBE_HELD_MAX_MS if self.state == states.HELD else PROBE_QUIET_MAX_MS
         self._due[kind] = now_ms + gap_ms
         self._gap[kind] = min(2 * gap_ms, max(gap_ms, longest_ms))
         body: tuple[Any, ...] = ()

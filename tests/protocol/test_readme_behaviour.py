@@ -60,7 +60,6 @@ def test_every_number_is_the_codes() -> None:
             module = importlib.import_module(f"meuse_protocol.{where}")
             assert getattr(module, name) == int(value), name
     assert board_endpoint.EVENTS_MAX == 16
-    assert board_endpoint.LONGEST_MS[board_endpoint.PING] == 300_000
 
 
 def test_every_name_in_capitals_is_explained() -> None:

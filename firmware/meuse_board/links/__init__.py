@@ -8,7 +8,8 @@
     hurry(now_ms)       the board is about to stop: packets go first from now on
     up                  True while packets can flow
     mtu                 longest E2E packet, in bytes, that one send() takes
-    cost                0 (a cable) .. 100 (paid by the byte); of several that are up the cheapest is used
+    cost                0 (a cable) .. 100 (paid by the byte); of several that work the cheapest carries the stream
+    overhead            bytes that the network counts beside each packet; 0 where bytes cost nothing
     ordered             True where packets arrive in the order sent
     room(now_ms)        True while send() takes a packet
     send(e2e, now_ms)   only while `up` and with room; what is sent may be lost, like all that travels

@@ -23,6 +23,7 @@ UNDER_WAY = (errno.EINPROGRESS, errno.EAGAIN, errno.EALREADY)
 class Link:
     cost = 10
     ordered = True
+    overhead = 46
 
     def __init__(self, settings: dict, hardware, random_u32):
         self.name = "tcp to %s:%d" % (settings["host"], settings["port"])

@@ -19,6 +19,7 @@ PROMPT = b"meuse> "
 class Link:
     cost = 0
     ordered = True
+    overhead = 6
 
     def __init__(self, settings: dict, hardware, random_u32):
         self.name = "serial"

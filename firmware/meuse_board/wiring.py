@@ -1,0 +1,79 @@
+"""Joins several links, or one with settings of its own, to the stream: loaded at boot by boards that have such.
+
+Owns what each link may carry and at what cost; refuses to know which of them carries now.
+"""
+
+from meuse_protocol.messages import BLOB
+from meuse_protocol.outbox import ALARMS, ALL, NOTHING
+from meuse_protocol.shared_endpoint import SharedEndpoint
+
+from .allowance import Allowance
+from .supervisor import Lane, Supervisor
+from .wording import EPOCH_2000_S
+
+LOG_TEXT = 2  # BLOB subject: what may interest a person
+PAID = 50  # a link of this cost carries alarms only while there are others, unless its settings say otherwise
+WIDE_BYTES = 100  # a link that takes so much takes whole batches
+PART_BYTES = 24  # head of a part, and its share of the MAC
+CARRIES = {"nothing": NOTHING, "alarms": ALARMS, "all": ALL}
+
+
+def wire(app, links: list, psk, gmtime):
+    """(supervisor or None, bytes that a batch may have) for app.runners; `links`: their settings."""
+    lanes = []
+    for settings, runner in zip(links, app.runners):
+        carries = carried(settings, runner.link, len(links), not lanes)
+        if carries == NOTHING:
+            continue  # a console
+        runner.endpoint = endpoint = _endpoint(app, settings, psk)
+        if lanes:
+            endpoint.join(lanes[0].runner.endpoint)
+        if "budget_kb" in settings:
+            budget = settings["budget_kb"] * 1000
+            runner.allowance = Allowance(app.kept, runner.link.name, budget, runner.link.overhead, _month(app, gmtime))
+        lanes.append(Lane(runner, carries, settings.get("cost", runner.link.cost), runner.allowance))
+    supervised = len(lanes) > 1 or lanes[0].allowance
+
+    def tell(text: str) -> None:
+        app.append(BLOB, (LOG_TEXT, None, text.encode()))
+
+    return Supervisor(lanes, tell) if supervised else None, room([lane.runner.link.mtu for lane in lanes])
+
+
+def carried(settings: dict, link, count: int, first: bool) -> int:
+    """A cable that comes after another link is a console; what is paid by the byte is for alarms."""
+    usual = "all"
+    if count > 1 and not first and settings["kind"] == "uart":
+        usual = "nothing"
+    elif count > 1 and settings.get("cost", link.cost) >= PAID:
+        usual = "alarms"
+    return CARRIES[settings.get("carries", usual)]
+
+
+def room(widths: list) -> int:
+    """What a batch has to fit: the narrowest link, but for those where the first row would take half of it.
+
+    There several parts of one batch cost less than as many batches: 4 bytes a reading of a stove against 9 at 51.
+    """
+    narrow = min(widths)
+    return narrow if narrow >= WIDE_BYTES else 4 * (narrow - PART_BYTES)
+
+
+def _endpoint(app, settings: dict, psk) -> SharedEndpoint:
+    aes = None
+    if settings.get("sealed"):
+        from .cipher import aes
+    return SharedEndpoint(app.device, app.log.stream, psk, app.log, mac_bytes=settings.get("mac_bytes", 8), aes=aes)
+
+
+def _month(app, gmtime):
+    epoch_s = EPOCH_2000_S if gmtime(0)[0] == 2000 else 0
+
+    def month():
+        utc_ms = app.clock.utc_ms(app.clock.now())
+        if utc_ms is None:
+            return None
+        year, month = gmtime(utc_ms // 1000 - epoch_s)[:2]
+        return 12 * year + month
+
+    return month
