@@ -30,6 +30,8 @@ from product_keys import (  # noqa: E402
     LOG,
     OUTPUT,
     PRODUCT,
+    SEVERAL,
+    USUAL_COST,
     Key,
     ProductError,
     Table,
@@ -93,7 +95,12 @@ def _of_kind(t: Table, kinds: dict[str, dict[str, Any]]) -> Settings:
 
 
 def _link(t: Table, host: str | None) -> Settings:
-    link = _of_kind(t, LINKS)
+    kind = t.choice("kind", tuple(LINKS))
+    link: Settings = {"kind": kind, **t.take({**LINKS[kind], **SEVERAL})}
+    if not link["sealed"]:
+        del link["sealed"]
+    if len(link.keys() & {"carries", "budget_kb", "sealed"}) and "cost" not in link:
+        link["cost"] = USUAL_COST[kind]  # the board looks for what is special where it finds a cost
     if link["max_pdu"] == LINKS[link["kind"]]["max_pdu"].default:
         del link["max_pdu"]
     if link["kind"] == "serial":

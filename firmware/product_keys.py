@@ -14,6 +14,7 @@ from typing import Any
 
 NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,31}")
 DURATION = re.compile(r"(\d+) ?(ms|s|min|h|d)")
+SIZE = re.compile(r"(\d+) ?([kM])B")
 UNITS_MS = {"ms": 1, "s": 1000, "min": 60_000, "h": 3_600_000, "d": 86_400_000}
 DAY_MS = 86_400_000
 
@@ -191,6 +192,13 @@ def duration(low_ms: int, high_ms: int) -> Reader:
     return read
 
 
+def kilobytes(value: Any) -> int:
+    found = SIZE.fullmatch(value) if isinstance(value, str) else None
+    if not found or not 1 <= int(found[1]) <= 1_000_000:
+        raise ValueError('is an amount like "500 kB" or "20 MB", 1 kB at least')
+    return int(found[1]) * (1000 if found[2] == "M" else 1)
+
+
 def text(pattern: str, what: str) -> Reader:
     def read(value: Any) -> str:
         if not isinstance(value, str) or not re.fullmatch(pattern, value):
@@ -282,6 +290,13 @@ LINKS = {
         "max_pdu": Key(whole(64, 1024), 1024),
     },
 }
+SEVERAL = {  # of every link
+    "carries": Key(one_of("all", "alarms", "nothing")),
+    "cost": Key(whole(0, 100)),
+    "budget": Key(kilobytes, name="budget_kb"),
+    "sealed": Key(flag, False),
+}
+USUAL_COST = {"serial": 0, "tcp": 10}  # the links' own, meuse_board/links
 CHANNEL = {
     "unit": Key(text(r"[^\s]{0,16}", "a SenML unit of at most 16 characters"), required=True),
     "decimals": Key(whole(0, 9), 0),

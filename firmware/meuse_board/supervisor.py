@@ -1,8 +1,8 @@
 """Which of several links carries the stream: the cheapest that works, alarms on what is paid by the byte.
 
 Every link says HELLO, so that a way is known to be good before it is needed; one carries. A link whose records see no
-answer twice in a row is left, and tried again from the beginning. It is taken back when it has been good for a while:
-longer after each failure, so that a bad link does not make the stream flap.
+answer is left, and greets again, ever more rarely, until the host answers. It is taken back when it has been good for a
+while: longer after each failure, so that a bad link does not make the stream flap.
 
 Owns the choice and its reason; refuses to know how a link works, what a record says and which time it is.
 """
@@ -10,6 +10,7 @@ Owns the choice and its reason; refuses to know how a link works, what a record 
 from meuse_protocol.outbox import NOTHING
 from meuse_protocol.states import GREETING, HELD, READY
 
+SILENT_MS = 2000  # without an answer, while another link gives some
 HOLD_MS = 3000  # a better link is taken back when it has been good for so long, ...
 HOLD_MAX_MS = 300_000  # ... twice as long after each failure
 GOOD_MS = 600_000  # a link that carried for so long has no failures any more
@@ -30,6 +31,7 @@ class Lane:
         self.allowance = allowance
         self.hold_ms = HOLD_MS
         self.good_ms = None  # since when the host has been answering
+        self.suspect = False  # it failed, and the host has not answered since
         self.carried_ms = 0  # since when it carries
 
     @property
@@ -44,9 +46,10 @@ class Lane:
         if endpoint.state == READY or endpoint.state == HELD:
             if self.good_ms is None:
                 self.good_ms = now
+                self.suspect = False
             return GOOD
         self.good_ms = None
-        return GREETS if endpoint.state == GREETING else BAD
+        return GREETS if endpoint.state == GREETING and not self.suspect else BAD
 
 
 class Supervisor:
@@ -87,8 +90,8 @@ class Supervisor:
                 self._failed(current, now, "is gone" if not current.runner.link.up else "gives no answer")
             if best and best is not current:
                 self._choose(best, now, "the cheapest that works" if best.health(now) == GOOD else "it is up")
-        elif current.runner.endpoint.timeouts > 1 and self._other(current, now):
-            self._failed(current, now, "gave no answer twice")
+        elif current.runner.endpoint.silent_ms(now) >= SILENT_MS and self._other(current, now):
+            self._failed(current, now, "gives no answer")
         elif best is not current and self._better(best, current, now):
             self._choose(best, now, "cheaper, and good for %d s" % ((now - best.good_ms) // 1000))
         elif now - current.carried_ms > GOOD_MS:
@@ -110,6 +113,7 @@ class Supervisor:
         """It carries no more, and begins anew: what it says next is heard from the host, or it is not good."""
         lane.hold_ms = min(lane.hold_ms * 2, HOLD_MAX_MS)
         lane.good_ms = None
+        lane.suspect = True
         runner = lane.runner
         runner.endpoint.carry(NOTHING, now)
         runner.endpoint.link_down(now)

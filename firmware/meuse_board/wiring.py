@@ -23,15 +23,15 @@ def wire(app, links: list, psk, gmtime):
     lanes = []
     for settings, runner in zip(links, app.runners):
         carries = carried(settings, runner.link, len(links), not lanes)
-        if carries == NOTHING:
-            continue  # a console
+        if carries == NOTHING and (lanes or runner is not app.runners[-1]):
+            continue  # a console; but a board on which no link carried anything would be lost
         runner.endpoint = endpoint = _endpoint(app, settings, psk)
         if lanes:
             endpoint.join(lanes[0].runner.endpoint)
         if "budget_kb" in settings:
             budget = settings["budget_kb"] * 1000
             runner.allowance = Allowance(app.kept, runner.link.name, budget, runner.link.overhead, _month(app, gmtime))
-        lanes.append(Lane(runner, carries, settings.get("cost", runner.link.cost), runner.allowance))
+        lanes.append(Lane(runner, carries or ALL, settings.get("cost", runner.link.cost), runner.allowance))
     supervised = len(lanes) > 1 or lanes[0].allowance
 
     def tell(text: str) -> None:
@@ -47,7 +47,7 @@ def carried(settings: dict, link, count: int, first: bool) -> int:
         usual = "nothing"
     elif count > 1 and settings.get("cost", link.cost) >= PAID:
         usual = "alarms"
-    return CARRIES[settings.get("carries", usual)]
+    return CARRIES.get(settings.get("carries", usual), ALL)
 
 
 def room(widths: list) -> int:

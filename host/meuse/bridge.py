@@ -13,6 +13,7 @@ from meuse_protocol.host_endpoint import Hello, HostEndpoint
 from meuse_protocol.messages import NEED_ANCHOR, NEED_SCHEMA
 from meuse_protocol.rate import Rate
 
+from meuse import board_words
 from meuse.announced import Announced
 from meuse.clock import Clock
 from meuse.console_log import ConsoleLogs
@@ -170,10 +171,20 @@ class Bridge:
         """A SCHEMA or an ANCHOR came."""
         self._announced.note(stream, kind, record)
 
+    def said(self, device: str, record: bytes) -> None:
+        """A BLOB came: what a board tells in words is an event, too."""
+        words = board_words.of(record)
+        if words is not None:
+            log.info("%s: %s", device, words.text)
+            self.commits.event(words.kind, device, words.text)
+
     def acknowledged(self, session: Session, records: int, waited_ms: int) -> None:
         if session.device is not None and records:
             device = session.device
-            self.presences.acknowledged(device, records, waited_ms, self.clock.utc_ms())
+            before = self.presences.acknowledged(device, session.name, records, waited_ms, self.clock.utc_ms())
+            if before != session.name and session in self.sessions:
+                log.info("%s: from %s to %s", device, before, session.name)
+                self.commits.event("link-changed", device, f"{before} to {session.name}")
 
     def _ask(self, session: Session, hello: Hello) -> None:
         """A while after a HELLO: what the journal still lacks is asked for."""

@@ -11,7 +11,7 @@ class Presence:
     """One device since the host was started. Times are UTC, milliseconds since 1970."""
 
     device: str
-    link: str = ""
+    link: str = ""  # that brought its last records, or on which it said HELLO since
     links: int = 0  # connections on which it is bound now
     since_ms: int = 0  # of the present state, connected or not
     heard_ms: int = 0
@@ -57,8 +57,11 @@ class Presences:
             known.since_ms = at_ms
         return known.links == 0
 
-    def acknowledged(self, device: str, records: int, waited_ms: int, at_ms: int) -> None:
+    def acknowledged(self, device: str, link: str, records: int, waited_ms: int, at_ms: int) -> str:
+        """Its records came by this link and are durable -> the link that was thought to carry them until now."""
         known = self.devices[device]
+        before, known.link = known.link, link
         known.heard_ms = at_ms
         known.records += records
         known.ack_ms = (3 * known.ack_ms + waited_ms) // 4 if known.ack_ms else waited_ms
+        return before

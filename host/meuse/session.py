@@ -16,7 +16,7 @@ from meuse_protocol.host_endpoint import (
     Record,
     Violation,
 )
-from meuse_protocol.messages import ANCHOR, SCHEMA
+from meuse_protocol.messages import ANCHOR, BLOB, SCHEMA
 
 from meuse.deframer import FastDeframer, Packets
 from meuse.journal.batch import Gap, Row, Twin
@@ -158,6 +158,8 @@ class Session:
             commits.record(self, row)
             if event.type in (SCHEMA, ANCHOR):
                 self._bridge.noted(state.stream, event.type, event.record)
+            elif event.type == BLOB:
+                self._bridge.said(state.device, event.record)
         elif isinstance(event, Duplicate):
             commits.twin(self, Twin(event.state.stream, event.seq, event.record))
         elif isinstance(event, GapFound):

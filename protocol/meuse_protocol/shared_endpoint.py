@@ -28,7 +28,11 @@ class SharedEndpoint(BoardEndpoint):
             self._carried = carried
             self._outbox.rewind(self._stored, self._flight)
 
-    @property
-    def timeouts(self) -> int:
-        """Timeouts in a row without news of any record, counted up to 2: is this link dead?"""
-        return self._flight.timeouts
+    def silent_ms(self, now_ms: int) -> int:
+        """For how long records have been in flight without any answer, two timeouts at least; else 0.
+
+        One timeout is a lost packet or two; so is a second one, if the last answer is not long ago.
+        """
+        if self._flight.timeouts < 2 or not self._flowing():
+            return 0
+        return now_ms - max(self._heard_ms, self._waiting_ms)

@@ -14,6 +14,7 @@ from collections.abc import Callable
 from meuse_protocol import messages
 from meuse_protocol.board_endpoint import BoardEndpoint
 from meuse_protocol.framing import FRAME, Deframer, frame
+from meuse_protocol.messages import splice
 from meuse_protocol.schema import Schema
 
 from tests.shared.memory_log import MemoryLog
@@ -62,6 +63,10 @@ class LightBoard:
         self.endpoint.record_added(self.log.append(messages.SCHEMA, *schema.to_body()))
         self.endpoint.schemas = [[schema.sid, schema.hash4()]]
         self._pump()
+
+    def packet(self, record: bytes, stream: int) -> bytes:
+        """A packet of any stream, as only this board can sign it."""
+        return splice(self.endpoint._signed(record), stream)
 
     @property
     def made(self) -> int:

@@ -164,7 +164,7 @@ def test_noise_and_forged_frames_on_a_cable_change_nothing_but_counters(tmp_path
                 other.add(1)
                 other.endpoint.link_up(0, 1024, 1)
                 hello = frame(other.endpoint._control(HELLO, 0))
-                data_of_another = frame(other.endpoint._seal(other.log.created[1], board.log.stream))
+                data_of_another = frame(other.packet(other.log.created[1], board.log.stream))
                 board.send_raw(b"\0" + hello + data_of_another)
             for _ in range(20):
                 board.send_raw(chance.randbytes(100) + b"\0\r\nrst:0x1 (POWERON)\r\n\0")

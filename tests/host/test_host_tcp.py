@@ -83,7 +83,7 @@ def test_a_gap_is_announced_and_a_late_record_fills_it(tmp_path: Path) -> None:
             # The same board with its log restored: seq 3 is there after all.
             again = LightBoard("stove-1", key_of(tmp_path, "stove-1"), board.log)
             await again.connect(host.tcp[0].address)
-            again.send_raw(b"\0" + frame(again.endpoint._seal(lost, board.log.stream)))
+            again.send_raw(b"\0" + frame(again.packet(lost, board.log.stream)))
             await until(lambda: 3 in stored(tmp_path, board.log.stream), "the late record")
             again.unplug()
             ((gapped,),) = ask(tmp_path, "SELECT gapped FROM streams")
@@ -111,7 +111,7 @@ def test_strangers_and_noise_change_nothing_but_counters(tmp_path: Path) -> None
             address, port = host.tcp[0].address.rsplit(":", 1)
             noisy = socket.create_connection((address, int(port)))
             noisy.sendall(bytes(range(256)) * 40 + b"\0ets Jun  8 2016 00:22:57\r\n" + b"\0" * 50)
-            forged = bytearray(good.endpoint._seal(good.log.created[1], good.log.stream))
+            forged = bytearray(good.packet(good.log.created[1], good.log.stream))
             forged[-1] ^= 1
             noisy.sendall(frame(bytes(forged)) * 30)
             reasons = {"bad_mac", "bad_hello", "unknown_device", "muted"}
@@ -143,7 +143,7 @@ def test_the_first_of_two_records_under_one_number_stays_and_a_person_is_told(tm
             clone = LightBoard("stove-1", key)
             clone.add(3)
             other = clone.log.created[2]
-            board.send_raw(b"\0" + frame(board.endpoint._seal(other, board.log.stream)))
+            board.send_raw(b"\0" + frame(board.packet(other, board.log.stream)))
             await until(lambda: "conflict" in events(tmp_path), "the event")
             assert stored(tmp_path, board.log.stream) == first
             await until(lambda: any(type(e).__name__ == "Refused" for e in board.events), "ERR 5")
@@ -186,8 +186,8 @@ def test_a_board_of_another_major_version_can_do_no_harm(tmp_path: Path) -> None
             board = LightBoard("stove-1", key)
             board.add(1)
             fields = (0x01, 0, 1, 2, 1024, 32, "stove-1", [], 7)
-            hello = board.endpoint._seal(record(HELLO, *fields), board.log.stream)
-            data = board.endpoint._seal(board.log.created[1], board.log.stream)
+            hello = board.packet(record(HELLO, *fields), board.log.stream)
+            data = board.packet(board.log.created[1], board.log.stream)
             wire = LightBoard("stove-1", bytes(32))  # its own HELLO is refused
             await wire.connect(host.tcp[0].address)
             wire.send_raw(b"\0" + frame(hello) + frame(data))

@@ -145,7 +145,7 @@ def test_a_flood_is_held_in_the_socket_not_in_memory(tmp_path: Path) -> None:
             await until(lambda: ask(tmp_path, "SELECT * FROM streams"), "HELLO")
             made = [board.log.append(4, 1, None, secrets.token_bytes(900)) for _ in range(900)]
             with locked(tmp_path):
-                wire = [frame(board.endpoint._seal(board.log.created[seq], board.log.stream)) for seq in made]
+                wire = [frame(board.packet(board.log.created[seq], board.log.stream)) for seq in made]
                 board.send_raw(b"".join(wire))
                 await until(lambda: host.commits.times_full, "the queue is full")
                 await until(lambda: host.commits.failing, "and the journal fails")

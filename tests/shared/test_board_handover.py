@@ -87,15 +87,17 @@ def test_an_answer_that_comes_late_on_the_old_link_still_counts():
     assert seqs(packets_of(second, 40)) == [] and log.oldest() == 9
 
 
-def test_two_timeouts_without_news_are_two():
+def test_silence_is_two_timeouts_and_the_time_since_the_last_answer():
     log, first, _ = two(4)
     packets_of(first, 10)
-    assert first.timeouts == 0
-    for expected in (1, 2, 2):
-        now = first.deadline()
-        packets_of(first, now)
-        assert first.timeouts == expected
-    first.receive(down(ACK, 5, 32), now + 1)
+    assert first.silent_ms(100_000) == 0  # no timeout yet
+    first.next_pdu(first.deadline())
+    assert first.silent_ms(100_000) == 0  # one may be bad luck
+    packets_of(first, first.deadline())
+    first.next_pdu(first.deadline())
+    assert first.silent_ms(100_000) == 100_000
+    first.receive(down(ACK, 3, 32), 50_000)
+    assert first.silent_ms(100_000) == 0
 
 
 def test_a_host_that_was_put_back_gets_what_it_lost():

@@ -30,7 +30,7 @@ Gaps = Annotated[bool, typer.Option("--gaps", help="What is missing instead of w
 Undated = Annotated[bool, typer.Option("--undated", help="With --from or --to: rows without a measured time too.")]
 Sql = Annotated[
     str | None,
-    typer.Option("--sql", help="Own SQL over readings, gaps, devices, boots and schemas."),
+    typer.Option("--sql", help="Own SQL over readings, gaps, devices, boots, schemas, events."),
 ]
 
 

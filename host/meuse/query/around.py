@@ -1,4 +1,4 @@
-"""What stands around the readings: devices, boots, schemas, and the gaps that are still open."""
+"""What stands around the readings: devices, boots, schemas, events, and the gaps that are still open."""
 
 import sqlite3
 from collections.abc import Sequence
@@ -51,6 +51,13 @@ GAPS: Final[Columns] = {
     "reason": TEXT,
     "source": TEXT,
     "recorded_at": TIME,
+}
+
+EVENTS: Final[Columns] = {
+    "happened_at": TIME,
+    "device": TEXT,
+    "kind": TEXT,
+    "detail": TEXT,
 }
 
 # A seq that nobody has announced as lost and nobody has seen: it may be on its way.
@@ -130,6 +137,11 @@ def gaps(db: sqlite3.Connection) -> Rows:
         for first, end in covered.missing(1, last) if last else []:
             rows.append((device, stream, *_ends(first, end), AWAITED, "", None))
     return rows
+
+
+def events(db: sqlite3.Connection) -> Rows:
+    """What happened, oldest first: links, boots of the host, trouble, what boards say; device may be empty."""
+    return db.execute("SELECT at_ms, device, kind, detail FROM events ORDER BY id").fetchall()
 
 
 def _set(blob: bytes) -> RangeSet:

@@ -34,6 +34,7 @@ class Snapshot(NamedTuple):
     facts: catalog.Facts
     devices: around.Rows
     gaps: around.Rows
+    events: around.Rows
 
 
 @contextmanager
@@ -41,7 +42,7 @@ def opened(
     data: Path,
     selection: Selection = Selection(),  # noqa: B008 - frozen
 ) -> Iterator["duckdb.DuckDBPyConnection"]:
-    """A connection with the views readings, gaps, devices, boots and schemas.
+    """A connection with the views readings, gaps, devices, boots, schemas and events.
 
     The selection only spares work: what it leaves out may be missing in `readings`, what it wants
     is there; say it again in SQL. Raises JournalError without a journal, ConfigError for names
@@ -79,6 +80,7 @@ def take(journal: sqlite3.Connection, folder: Path, selection: Selection) -> Sna
             facts,
             around.devices(journal),
             around.gaps(journal),
+            around.events(journal),
         )
     finally:
         journal.execute("COMMIT")
@@ -102,4 +104,5 @@ def _views(db: "duckdb.DuckDBPyConnection", snapshot: Snapshot) -> None:
     small.view(db, "devices", around.DEVICES, snapshot.devices)
     small.view(db, "boots", around.BOOTS, around.boots(snapshot.facts))
     small.view(db, "gaps", around.GAPS, snapshot.gaps)
+    small.view(db, "events", around.EVENTS, snapshot.events)
     small.view(db, "schemas", around.SCHEMAS, around.schemas(snapshot.facts))

@@ -1,0 +1,209 @@
+"""A board with several links in virtual time, from one seed: real runners, supervisor, endpoints; simulated wires.
+
+Owns the clock, the wires (rate, delay, loss, cuts that are noticed and cuts that are not) and what is counted.
+"""
+
+import heapq
+import random
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from memory_host import MemoryHost, MemoryJournal
+from memory_log import PSK, STREAM, MemoryLog
+from meuse_board.runner import Runner
+from meuse_board.supervisor import Lane, Supervisor
+from meuse_protocol.board_endpoint import BoardEndpoint
+from meuse_protocol.messages import BLOB, is_record
+from meuse_protocol.outbox import ALL
+from meuse_protocol.shared_endpoint import SharedEndpoint
+
+NAP_MS = 200  # the application never sleeps longer
+UTC_MS = 1_800_000_000_000
+
+
+@dataclass(frozen=True)
+class Kind:
+    """What a wire is like: bits per second, one-way delay, longest packet, whether the order is kept, what it costs."""
+
+    bits_per_s: int
+    delay_ms: int
+    mtu: int
+    ordered: bool
+    cost: int
+
+
+KINDS = {
+    "serial": Kind(115_200, 1, 1024, True, 0),
+    "ble": Kind(50_000, 40, 1024, True, 5),
+    "tcp": Kind(1_000_000, 20, 1024, True, 10),
+    "udp": Kind(1_000_000, 30, 1200, False, 15),
+    "mqtt": Kind(500_000, 50, 1024, False, 20),
+    "http": Kind(200_000, 100, 1024, True, 30),
+    "lora": Kind(5_000, 400, 222, False, 40),
+    "cellular": Kind(20_000, 300, 1024, True, 60),
+}
+
+
+class Wire:
+    """A board's link by contract, and the host's end of it. Simulated."""
+
+    overhead = 8
+    pollable = None
+
+    def __init__(self, world: "World", name: str) -> None:
+        kind = KINDS[name]
+        self.name, self.kind, self.world = name, kind, world
+        self.mtu, self.ordered, self.cost = kind.mtu, kind.ordered, kind.cost
+        self.up = True
+        self.dead = False  # nothing gets through, and nobody is told
+        self.loss = 0.0
+        self.due_ms = 1 << 60
+        self.sent = self.received = self.damaged = self.records = 0
+        self._in: list[bytes] = []
+        self._free_us = [0, 0]
+        self.attach()
+
+    def attach(self) -> None:
+        """A new connection: a new session at the host."""
+        self.host = MemoryHost(self.world.journal, window=32)
+
+    # -- the board's side
+
+    def room(self, now: int) -> bool:
+        return self._free_us[0] <= self.world.now_us
+
+    def send(self, e2e: bytes, now: int) -> None:
+        self.sent += 1
+        self.records += is_record(e2e[1])
+        self._travel(0, e2e, lambda: self._host_hears(e2e))
+
+    def receive(self, now: int) -> bytes | None:
+        if not self._in:
+            return None
+        self.received += 1
+        return self._in.pop(0)
+
+    def doubt(self, now: int) -> None:
+        """A connection begun anew; what was on its way is gone."""
+        if self.kind.ordered and self.name != "serial":
+            self._in.clear()
+            self.attach()
+
+    # -- the wire
+
+    def cut(self, noticed: bool) -> None:
+        self.dead = True
+        if noticed:
+            self.up = False
+            self._in.clear()
+
+    def mend(self) -> None:
+        if not self.up:
+            self.attach()
+        self.dead, self.up = False, True
+
+    def _travel(self, way: int, e2e: bytes, arrive: Callable[[], None]) -> None:
+        world = self.world
+        begin = max(self._free_us[way], world.now_us)
+        self._free_us[way] = begin + len(e2e) * 8_000_000 // self.kind.bits_per_s
+        world.at(self._free_us[way], lambda: None)  # there is room again
+        if self.dead or world.rng.random() < self.loss:
+            return
+        late = 0 if self.ordered else world.rng.randrange(self.kind.delay_ms * 300 + 1)
+        world.at(self._free_us[way] + self.kind.delay_ms * 1000 + late, arrive)
+
+    def _host_hears(self, e2e: bytes) -> None:
+        if not self.dead:
+            self.host.receive(e2e, self.world.now_ms, UTC_MS + self.world.now_ms)
+            self.world.at(self.world.now_us + 3000, lambda host=self.host: host.commit(self.world.now_ms))
+
+    def answer(self) -> None:
+        """What the host has to say, as fast as the wire takes it."""
+        while self._free_us[1] <= self.world.now_us:
+            e2e = self.host.endpoint.next_pdu(self.world.now_ms)
+            if e2e is None:
+                return
+            self._travel(1, e2e, lambda e2e=e2e: self._board_hears(e2e))
+
+    def _board_hears(self, e2e: bytes) -> None:
+        if not self.dead:
+            self._in.append(e2e)
+
+
+class World:
+    """A board on the wires that `names` says; `carries`: name -> what at most."""
+
+    def __init__(self, seed: int, names: list[str], carries: dict[str, int] | None = None) -> None:
+        self.rng = random.Random(seed)
+        self.now_us = 1_000_000
+        self.log = MemoryLog(STREAM)
+        self.journal = MemoryJournal({"board-1": [PSK]})
+        self.told: list[tuple[int, str]] = []
+        self._events: list[tuple[int, int, Callable[[], None]]] = []
+        self._n = 0
+        self.wires = {name: Wire(self, name) for name in names}
+        self.runners: list[Runner] = []
+        lanes = []
+        first: BoardEndpoint | None = None
+        for name, wire in self.wires.items():
+            endpoint = SharedEndpoint("board-1", STREAM, PSK, self.log)
+            if first:
+                endpoint.join(first)
+            first = first or endpoint
+            runner = Runner(wire, lambda event, now: None, lambda: self.rng.getrandbits(32))
+            runner.endpoint = endpoint
+            self.runners.append(runner)
+            lanes.append(Lane(runner, (carries or {}).get(name, ALL), wire.cost, None))
+        self.supervisor = Supervisor(lanes, lambda text: self.told.append((self.now_ms, text)))
+
+    @property
+    def now_ms(self) -> int:
+        return self.now_us // 1000
+
+    @property
+    def carrying(self) -> str:
+        current = self.supervisor.current
+        return current.name if current else ""
+
+    def at(self, at_us: int, call: Callable[[], None]) -> None:
+        self._n += 1
+        heapq.heappush(self._events, (max(at_us, self.now_us), self._n, call))
+
+    def add(self, size: int = 120, urgent: bool = False) -> int:
+        seq = self.log.append(BLOB, 1, None, self.rng.randbytes(size))
+        for runner in self.runners:
+            runner.endpoint.record_added(seq, urgent)
+        return seq
+
+    def acked(self) -> int:
+        """All below is durable, as the board knows."""
+        return self.log.oldest()
+
+    def drained(self) -> bool:
+        return self.log.oldest() == self.log.next_seq()
+
+    def run(self, seconds: float, done: Callable[[], bool] = lambda: False) -> bool:
+        """Until it is done, or so much time has passed -> whether it was done."""
+        end_us = self.now_us + int(seconds * 1e6)
+        while self.now_us < end_us:
+            if done():
+                return True
+            wake_ms = self._step()
+            due = self._events[0][0] if self._events else end_us
+            self.now_us = min(end_us, max(self.now_us, min(due, max(wake_ms * 1000, self.now_us + 1000))))
+            while self._events and self._events[0][0] <= self.now_us:
+                heapq.heappop(self._events)[2]()
+        return done()
+
+    def _step(self) -> int:
+        """One pass, as App.step has it, and what the hosts owe."""
+        now = self.now_ms
+        wakes = [now + NAP_MS, *(runner.step(now) for runner in self.runners)]
+        if self.supervisor.step(now):
+            wakes.append(now)
+        for wire in self.wires.values():
+            wire.answer()
+            due = wire.host.endpoint.deadline(now)
+            if due is not None:
+                wakes.append(due)
+        return min(wakes)
