@@ -43,7 +43,7 @@ def test_a_cable_is_pulled_and_plugged_in_again(tmp_path: Path, caplog: pytest.L
     async def scene() -> None:
         async with running(data, serial=[{"port": str(tmp_path / "tty-*")}]) as host:
             board = LightBoard("stove-1", key_of(data, "stove-1"))
-            link = host.serial[0]
+            link = host.links[-1]
             for _ in range(3):
                 board.add(50)
                 board.plug(cable.plug())
@@ -70,7 +70,7 @@ def test_a_device_without_a_key_is_welcome_on_a_cable_and_its_text_is_kept(tmp_p
     async def scene() -> None:
         async with running(data, serial=[{"port": str(cable.path)}]) as host:
             master = cable.plug()
-            await until(lambda: host.serial[0].ports, "the port is open")
+            await until(lambda: host.links[-1].ports, "the port is open")
             os.write(master, b"boot: who am I?\r\n\0")
             await until(lambda: [*(data / "console").glob("*.log")], "text of a port nobody has named yet")
             board = LightBoard("bare-1", None)
