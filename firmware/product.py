@@ -8,6 +8,7 @@ reach a board.
 """
 
 import argparse
+import ssl
 import sys
 from binascii import crc32
 from fractions import Fraction
@@ -78,7 +79,7 @@ def settings(path: Path, host: str | None = None) -> Settings:
     out["groups"] = _groups(channels, batch, table)
     out["log"] = _log(table.table("log"))
     out["health_ms"] = table.table("health").take(HEALTH)["period_ms"]
-    out["links"] = [_link(t, host) for t in table.array("links")]
+    out["links"] = [_link(t, host, path) for t in table.array("links")]
     if not out["links"]:
         raise table.error("links", "readings need a way out: add [[links]]")
     out["outputs"] = [t.take(OUTPUT) for t in table.array("outputs")]
@@ -92,12 +93,14 @@ def _of_kind(t: Table, kinds: dict[str, dict[str, Any]]) -> Settings:
     return {"kind": kind, **t.take(kinds[kind])}
 
 
-def _link(t: Table, host: str | None) -> Settings:
+def _link(t: Table, host: str | None, path: Path) -> Settings:
     link = _of_kind(t, LINKS)
     if link["max_pdu"] == LINKS[link["kind"]]["max_pdu"].default:
         del link["max_pdu"]
     if link["kind"] == "serial":
         link["kind"] = "uart"
+    elif link["kind"] == "mqtt":
+        _complete_mqtt(t, link, path.parent)
     elif host:
         name, _, port = host.rpartition(":")
         if not name or not port.isdigit():
@@ -106,6 +109,21 @@ def _link(t: Table, host: str | None) -> Settings:
     if "host" not in link and link["kind"] == "tcp":
         raise t.error("host", "is missing: where does this link lead?")
     return link
+
+
+def _complete_mqtt(t: Table, link: Settings, folder: Path) -> None:
+    """The port that goes with `tls`; the certificate as boards read it (DER), out of the file that `ca` names."""
+    link.setdefault("port", 8883 if link.get("tls") else 1883)
+    if "user_password" in link and "user" not in link:
+        raise t.error("user", "is missing: whose password is it?")
+    if "ca" not in link:
+        return
+    if not link.get("tls"):
+        raise t.error("ca", "is of use with tls = true only")
+    try:
+        link["ca"] = ssl.PEM_cert_to_DER_cert((folder / link["ca"]).read_text("ascii").strip())
+    except (OSError, ValueError) as e:
+        raise t.error("ca", f"names a file with one certificate in PEM form: {e}") from None
 
 
 def _channel(name: str, t: Table, buses: Settings, period_ms: int | None) -> Settings:

@@ -14,7 +14,7 @@ DEPTH = 8  # config > groups > group > channels > channel > pins, and room
 FIXED = ("name", "kind", "driver", "bus", "product", "version", "exp", "flags", "unit")
 AMOUNTS = ("_ms", "_rows", "_bytes", "_records", "_segments")  # 0 of these would stop the board ...
 MAY_BE_0 = ("health_ms", "watchdog_ms", "debounce_ms")  # ... but for what is switched off that way
-SECRETS = ("password",)
+SECRETS = ("password", "user_password")
 
 
 class Config:
