@@ -288,7 +288,7 @@ LINKS = {
         "user": Key(anything),
         "user_password": Key(anything),
         "tls": Key(flag),
-        "ca": Key(anything),
+        "ca": Key(text(r".{1,255}", "the name of a file")),
         "ssid": Key(text(r".{1,32}", "a text of 1 to 32 characters")),
         "password": Key(text(r".{8,63}", "a text of 8 to 63 characters")),
         "max_pdu": Key(whole(64, 1024), 1024),

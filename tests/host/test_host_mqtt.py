@@ -5,7 +5,6 @@ import logging
 from collections.abc import Iterator
 from pathlib import Path
 
-import msgpack
 import paho.mqtt.client as paho
 import pytest
 from meuse import bridge
@@ -13,12 +12,12 @@ from meuse.errors import ConfigError
 from meuse.links import mqtt
 from meuse.run import Host
 from meuse_protocol.messages import ACK
-from paho.mqtt.enums import CallbackAPIVersion
 
 from tests.brokers import Broker
 from tests.host.hosts import ask, events, key_of, running, stored
 from tests.host.light_board import until
 from tests.host.mqtt_board import MqttBoard
+from tests.mqtt_listener import Listener
 
 
 @pytest.fixture
@@ -42,32 +41,14 @@ async def connected(host: Host) -> mqtt.MqttLink:
     return link
 
 
-class Client:
-    """paho as any program uses it: publishes what it likes, keeps what it hears on all the link's topics."""
-
-    def __init__(self, port: int) -> None:
-        self.heard: list[tuple[str, bytes]] = []
-        self.listens = False
-        self._client = client = paho.Client(CallbackAPIVersion.VERSION2, client_id="anybody")
-        client.on_message = lambda c, u, message: self.heard.append((message.topic, message.payload))
-        client.on_subscribe = lambda *_: setattr(self, "listens", True)
-        client.on_connect = lambda *_: client.subscribe("meuse-link/#")
-        client.connect("127.0.0.1", port)
-        client.loop_start()
-
-    async def say(self, topic: str, payload: bytes) -> None:
-        """Returns when the broker has it."""
-        await until(self._client.publish(topic, payload, qos=1).is_published, "the broker's PUBACK", 20)
-
-    def close(self) -> None:
-        self._client.disconnect()
-        self._client.loop_stop()
+async def said(info: paho.MQTTMessageInfo) -> None:
+    await until(info.is_published, "the broker has it", 20)
 
 
 @pytest.mark.link("mqtt", board="light client on the shared protocol", wire="real nats-server", host="meuse run")
 def test_what_is_acknowledged_is_in_the_journal_and_any_msgpack_opens_it(tmp_path: Path, broker: Broker) -> None:
     async def scene() -> None:
-        client = Client(broker.port)
+        client = Listener(broker.port)
         await until(lambda: client.listens, "the client listens", 20)
         async with running(tmp_path, **settings(broker)) as host:
             await connected(host)
@@ -78,13 +59,8 @@ def test_what_is_acknowledged_is_in_the_journal_and_any_msgpack_opens_it(tmp_pat
             assert stored(tmp_path, board.log.stream) == board.log.created
             board.unplug()
         client.close()
-        ups = [payload for topic, payload in client.heard if topic == "meuse-link/default/stove-1/up"]
-        downs = [payload for topic, payload in client.heard if topic == "meuse-link/default/stove-1/down"]
-        for payload in ups + downs:
-            unpacker = msgpack.Unpacker(raw=True)
-            unpacker.feed(payload)
-            assert isinstance(unpacker.unpack(), list), "one array, then its MAC"
-            assert len(payload) - unpacker.tell() == 8
+        ups = client.arrays("meuse-link/default/stove-1/up")
+        downs = client.arrays("meuse-link/default/stove-1/down")
         print(f"200 records: {len(ups)} messages up, {len(downs)} down")
         assert len(ups) >= 200 and downs
 
@@ -95,7 +71,7 @@ def test_who_speaks_is_what_the_mac_says_and_answers_go_where_the_packet_came_fr
     tmp_path: Path, broker: Broker
 ) -> None:
     async def scene() -> None:
-        client = Client(broker.port)
+        client = Listener(broker.port)
         await until(lambda: client.listens, "the client listens", 20)
         async with running(tmp_path, **settings(broker)) as host:
             await connected(host)
@@ -113,16 +89,10 @@ def test_who_speaks_is_what_the_mac_says_and_answers_go_where_the_packet_came_fr
             board.unplug()
             thief.unplug()
         client.close()
-        acks = {topic for topic, payload in client.heard if topic.endswith("down") and msgpack_type(payload) == ACK}
-        assert acks == {"meuse-link/default/victim-1/down"}
+        assert ACK in [array[0] for array in client.arrays("meuse-link/default/victim-1/down")]
+        assert ACK not in [array[0] for array in client.arrays("meuse-link/default/stove-1/down")]
 
     asyncio.run(scene())
-
-
-def msgpack_type(payload: bytes) -> object:
-    unpacker = msgpack.Unpacker(raw=True)
-    unpacker.feed(payload)
-    return unpacker.unpack()[0]
 
 
 def test_strangers_take_no_more_than_the_room_there_is(
@@ -137,11 +107,11 @@ def test_strangers_take_no_more_than_the_room_there_is(
             board.add(5)
             board.connect_to(broker.port)
             await board.drained(30)
-            client = Client(broker.port)
+            client = Listener(broker.port)
             for number in range(30):
-                await client.say(f"meuse-link/default/stranger-{number}/up", b"\x93\x01\x02\x03" + bytes(8))
+                await said(client.say(f"meuse-link/default/stranger-{number}/up", b"\x93\x01\x02\x03" + bytes(8)))
                 assert len(host.bridge.sessions) <= 4
-            await client.say("meuse-link/default/NO.DEVICE/up", b"\x93\x01\x02\x03")
+            await said(client.say("meuse-link/default/NO.DEVICE/up", b"\x93\x01\x02\x03"))
             await until(lambda: link.foreign, "foreign topics are counted", 20)
             assert link.evicted >= 26
             board.add(5)
@@ -164,8 +134,8 @@ def test_a_giant_message_costs_one_connection_and_nothing_else(tmp_path: Path) -
         async with running(tmp_path, **settings(broker)) as host:
             link = await connected(host)
             first = link._connection
-            client = Client(broker.port)
-            await client.say("meuse-link/default/stove-1/up", bytes(8_000_000))
+            client = Listener(broker.port)
+            await said(client.say("meuse-link/default/stove-1/up", bytes(8_000_000)))
             await until(lambda: link._connection is not first, "the connection is given up", 20)
             board = MqttBoard("stove-1", key_of(tmp_path, "stove-1"))
             board.add(5)
@@ -187,11 +157,11 @@ def test_while_the_queue_is_full_nothing_is_read_and_nothing_is_lost(tmp_path: P
             board.connect_to(broker.port)
             await board.drained(30)
             host.bridge.pressure(True)
-            client = Client(broker.port)
+            client = Listener(broker.port)
             frames = host.bridge.totals()["frames"]
             board.add(100)
             for _ in range(300):
-                await client.say("meuse-link/default/stove-1/up", b"\x93\x01\x02\x03" + bytes(8))
+                await said(client.say("meuse-link/default/stove-1/up", b"\x93\x01\x02\x03" + bytes(8)))
             assert host.bridge.totals()["frames"] == frames
             assert len(stored(tmp_path, board.log.stream)) == 1
             host.bridge.pressure(False)
@@ -240,8 +210,8 @@ def test_the_last_will_ends_the_session(tmp_path: Path, broker: Broker) -> None:
             board.add(5)
             board.connect_to(broker.port)
             await board.drained(30)
-            client = Client(broker.port)
-            await client.say("meuse-link/default/stove-1/up", b"")
+            client = Listener(broker.port)
+            await said(client.say("meuse-link/default/stove-1/up", b""))
             await until(lambda: "link-lost" in events(tmp_path), "it is noticed", 20)
             board.add(5)
             await board.drained(30)

@@ -82,8 +82,8 @@ class Link:
     def _guard(self, act, now: int):
         try:
             return act(now)
-        except OSError as problem:
-            self.problem = str(problem)
+        except (OSError, ValueError) as problem:  # ValueError: TLS, of a certificate that does not hold
+            self.problem = str(problem).strip()
             self.close(now)
             return None
 
