@@ -116,10 +116,12 @@ def _complete_mqtt(t: Table, link: Settings, folder: Path) -> None:
     link.setdefault("port", 8883 if link.get("tls") else 1883)
     if "user_password" in link and "user" not in link:
         raise t.error("user", "is missing: whose password is it?")
-    if "ca" not in link:
-        return
     if not link.get("tls"):
-        raise t.error("ca", "is of use with tls = true only")
+        if "ca" in link:
+            raise t.error("ca", "is of use with tls = true only")
+        return
+    if "ca" not in link:
+        raise t.error("ca", "is missing: a board knows no authorities, and would tell its password to anybody")
     try:
         link["ca"] = ssl.PEM_cert_to_DER_cert((folder / link["ca"]).read_text("ascii").strip())
     except (OSError, ValueError) as e:

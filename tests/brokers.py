@@ -35,7 +35,7 @@ def mosquitto_binary() -> str:
 
 
 class Broker:
-    """One broker process; `users`: name -> password, everybody may come when empty; `tls`: folder made by `authority`."""
+    """One broker process. users: name -> password, everybody may come when empty; tls: folder made by `authority`."""
 
     def __init__(self, kind: str, folder: Path, users: dict[str, str] | None = None, tls: Path | None = None) -> None:
         self.port = free_port()

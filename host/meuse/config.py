@@ -164,6 +164,10 @@ def read_settings(table: dict[str, Any], name: str) -> Settings:
     for number, broker in enumerate(settings.mqtt_link):
         _check_broker(broker, f"{name}: mqtt_link[{number}]")
     for link in settings.trust.links:
+        if link.partition(":")[0] == "mqtt":
+            raise ConfigError(
+                f"{name}: trust.links: boards behind a broker need keys", f"take {link!r} out; provision the boards"
+            )
         if link.partition(":")[0] not in LINK_KINDS:
             near = difflib.get_close_matches(link, LINK_KINDS, n=1)
             advice = f"did you mean {near[0]!r}?" if near else "serial, tcp, or one link such as serial:/dev/ttyUSB0"

@@ -61,7 +61,7 @@ class Scene:
         served: dict[str, list[float | None]] = defaultdict(list)
         for line in board.served():
             served[line["channel"]].append(line["value"])
-        assert len(served["flue_temp"]) >= 4
+        assert len(served["flue_temp"]) >= 2
         for channel, values in served.items():
             assert told[channel] == values, channel
         assert meuse("query", "--data", str(self.data), "--gaps", "--format", "jsonl").strip() == ""
@@ -86,7 +86,9 @@ def stack() -> Iterator[ExitStack]:
 
 @pytest.mark.link("mqtt", board="MicroPython, unix build", wire="real nats-server or Mosquitto", host="meuse run")
 @pytest.mark.parametrize("kind", BROKERS)
-def test_a_broker_killed_in_mid_stream_loses_nothing(tmp_path: Path, stack: ExitStack, kind: str) -> None:
+def test_a_broker_killed_in_mid_stream_and_pubacks_without_a_host_lose_nothing(
+    tmp_path: Path, stack: ExitStack, kind: str
+) -> None:
     broker = stack.enter_context(Broker(kind, tmp_path / "broker"))
     scene = Scene(tmp_path, broker)
     listener = Listener(broker.port)
@@ -95,42 +97,38 @@ def test_a_broker_killed_in_mid_stream_loses_nothing(tmp_path: Path, stack: Exit
     stack.enter_context(scene.host)
     board = stack.enter_context(scene.board())
     wait_for(lambda: scene.stored() >= 5, "records flow", 40)
-    broker.kill()
-    more_served(board, 16)
-    stored = scene.stored()
-    broker.start()
-    wait_for(lambda: scene.stored() >= stored + 5, "records flow again", 60)
+    killed(scene, board)
+    if kind == "nats":  # the promptest to say PUBACK for what it throws away
+        without_host(scene, listener)
     assert board.stop() == 0, board.log()
     scene.host.stop()
     scene.check(board)
-    published = records(listener)
     assert {HELLO} <= {array[0] for array in listener.arrays(UP)}
     assert {ACK, WELCOME} <= {array[0] for array in listener.arrays(DOWN)}
     log = (scene.data / "host.log").read_text()
     assert log.count("connected again") == log.count("trying again") == 1, log
+    published = records(listener)
     print(f"{kind}: {len(board.served())} values, {len(published)} records heard, {len(set(published))} different")
 
 
-@pytest.mark.link("mqtt", board="MicroPython, unix build", wire="real nats-server", host="meuse run, stopped meanwhile")
-def test_a_puback_without_a_host_lets_no_record_go(tmp_path: Path, stack: ExitStack) -> None:
-    broker = stack.enter_context(Broker("nats", tmp_path / "broker"))
-    scene = Scene(tmp_path, broker)
-    listener = Listener(broker.port)
-    stack.callback(listener.close)
-    wait_for(lambda: listener.listens, "the listener listens")
-    stack.enter_context(scene.host)
-    board = stack.enter_context(scene.board())
-    wait_for(lambda: ACK in [array[0] for array in listener.arrays(DOWN)], "the host acknowledges", 40)
+def killed(scene: Scene, board: VirtualBoard) -> None:
+    """kill -9 of the broker, which keeps nothing; the sensors are read on; then it is there again."""
+    scene.broker.kill()
+    more_served(board, 16)
+    stored = scene.stored()
+    scene.broker.start()
+    wait_for(lambda: scene.stored() >= stored + 5, "records flow again", 60)
+
+
+def without_host(scene: Scene, listener: Listener) -> None:
+    """The host is stopped; the broker takes what the board sends, says PUBACK, and has nobody to give it to."""
     scene.host.stop()
     stored, published = scene.stored(), len(records(listener))
-    # More than the board may have on its way at the broker: without PUBACKs it would have stopped at eight.
-    wait_for(lambda: len(records(listener)) >= published + 12, "the broker takes records", 40)
+    # More than may be at the broker without a PUBACK: the board would have stopped at eight.
+    wait_for(lambda: len(records(listener)) >= published + 9, "the broker takes records", 40)
     assert scene.stored() == stored
     scene.host.start()
-    wait_for(lambda: scene.stored() >= stored + 12, "the host stores again", 60)
-    assert board.stop() == 0, board.log()
-    scene.host.stop()
-    scene.check(board)
+    wait_for(lambda: scene.stored() >= stored + 9, "the host stores again", 60)
 
 
 @pytest.mark.link("mqtt", board="MicroPython, unix build, TLS", wire="real Mosquitto, TLS, users", host="meuse run")
@@ -148,7 +146,7 @@ def test_tls_and_passwords_and_who_is_refused_says_so(tmp_path: Path, stack: Exi
     wrong_broker = stack.enter_context(scene.board("stove-3", right.replace(str(ours), str(theirs))))
     assert "wrong user or password" in problem(wrong_password)
     assert "certificate" in problem(wrong_broker)
-    wait_for(lambda: scene.stored() >= 5, "readings are stored", 40)
+    wait_for(lambda: scene.stored() >= 8, "readings are stored", 40)
     assert board.stop() == 0, board.log()
     scene.host.stop()
     scene.check(board)

@@ -15,7 +15,9 @@ class MqttBoard(LightBoard):
     def connect_to(self, port: int, name: str | None = None) -> None:
         self.topic = f"meuse-link/{name or 'default/' + self.device}"
         loop = asyncio.get_running_loop()
-        self.client = client = paho.Client(CallbackAPIVersion.VERSION2, client_id=f"{self.device}-{secrets.token_hex(4)}")
+        own_id = f"{self.device}-{secrets.token_hex(4)}"
+        self.client = client = paho.Client(CallbackAPIVersion.VERSION2, client_id=own_id)
+        client.reconnect_delay_set(1, 1)
         client.on_connect = lambda *_: client.subscribe(self.topic + "/down", 1)
         client.on_subscribe = lambda *_: loop.call_soon_threadsafe(self._up)
         client.on_message = lambda c, u, message: loop.call_soon_threadsafe(self._message, message.payload)

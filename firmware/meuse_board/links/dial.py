@@ -19,7 +19,7 @@ UNDER_WAY = (errno.EINPROGRESS, errno.EAGAIN, errno.EALREADY)
 
 class Dial:
     """settings: host, port, and of the network (hardware.network); tls: True for TLS, ca: certificate to check it by
-    (DER; without it the peer may be anybody).
+    (DER).
 
     `pollable`: what select.poll may wait on, once there is one.
     """
@@ -113,12 +113,10 @@ class Dial:
             import ssl
 
             context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-            ca = self._settings.get("ca")
-            context.verify_mode = ssl.CERT_REQUIRED if ca else ssl.CERT_NONE
-            if ca:
-                context.load_verify_locations(cadata=ca)
+            context.verify_mode = ssl.CERT_REQUIRED
+            context.load_verify_locations(cadata=self._settings["ca"])
             return context.wrap_socket(
                 self.pollable, server_hostname=self._settings["host"], do_handshake_on_connect=False
             )
-        except (ImportError, ValueError, MemoryError) as problem:
+        except (ImportError, KeyError, ValueError, MemoryError) as problem:
             raise OSError("no TLS: %s" % problem)

@@ -10,8 +10,8 @@ import errno
 from . import mqtt_packets as mqtt
 from .dial import Dial
 
-KEEP_ALIVE_S = 60
-PING_MS = 20_000  # after so much silence, well within the time that the broker waits (1.5 times 60 s)
+KEEP_ALIVE_S = 90
+PING_MS = 60_000  # after so much silence, well within the time that the broker waits (1.5 times 90 s)
 ANSWER_MS = 15_000  # for each of the broker's answers
 FLIGHT = 8  # messages without a PUBACK: fills a long way to the broker; NATS allows 1,024, Mosquitto 20
 CHUNK = 512
@@ -40,6 +40,7 @@ class Link:
         self._flight = []  # numbers of messages whose PUBACK has not come
         self._number = 1
         self._heard_ms = self._wrote_ms = self._asked_ms = self._moved_ms = 0
+        self._greeted = False  # CONNACK has come
         self.up = False
         self.pollable = None
         self.due_ms = 0
@@ -50,13 +51,13 @@ class Link:
 
     def doubt(self, now: int) -> None:
         """It is the host that is silent. The broker is asked, and left when it does not answer."""
-        self._heard_ms = min(self._heard_ms, now - PING_MS)
+        self._asked_ms = self._heard_ms = min(self._heard_ms, now - PING_MS)
 
     def close(self, now: int) -> None:
         """Without DISCONNECT, so that the broker publishes the last will."""
         self._dial.close(now)
         self._stream = self._reader = self.pollable = None
-        self.up = False
+        self.up = self._greeted = False
         self._out = self._then = b""
         self._flight = []
         self.due_ms = self._dial.due_ms
@@ -122,6 +123,8 @@ class Link:
         """Does what one of the broker's packets asks for -> the protocol's packet in it, if there is one."""
         first, body, whole = packet
         kind = first >> 4
+        if not self._greeted and kind != mqtt.CONNACK:
+            raise OSError(mqtt.NOT_MQTT)
         if kind == mqtt.PUBLISH:
             number, at = mqtt.published(first, body)
             if number:
@@ -139,9 +142,10 @@ class Link:
             code = body[1] if len(body) == 2 else 3
             if code:
                 raise OSError(REFUSED % (WHY[code] if code < len(WHY) else "no (%d)" % code))
+            self._greeted = True
             self._then += mqtt.subscribe(1, self._topic + "down")
         elif kind == mqtt.SUBACK:
-            if body[-1:] > b"\2":
+            if len(body) != 3 or body[2] > 2:
                 raise OSError(REFUSED % "not this topic")
             self.up = True
             self.problem = None

@@ -9,6 +9,7 @@ PUBLISH = 3
 PUBACK = 4
 SUBACK = 9
 PING = b"\xc0\0"
+NOT_MQTT = "who answers does not speak MQTT"
 HEAD_MAX = 5  # type and flags, then a length in one to four bytes (2.2.3)
 
 
@@ -62,7 +63,7 @@ class Reader:
                 self._room = size if self._whole else self._begin
                 return True
         if len(data) == HEAD_MAX or (data and data[0] < 16):
-            raise OSError("the broker does not speak MQTT")
+            raise OSError(NOT_MQTT)
         return False
 
 
