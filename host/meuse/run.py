@@ -92,7 +92,7 @@ class Host:
         for port in self.settings.serial:
             await self._start_link(SerialLink(port.port, port.baud, self.bridge.opened))
         for broker in self.settings.mqtt_link:
-            await self._start_link(MqttLink(broker, self.bridge.opened))
+            await self._start_link(MqttLink(broker, self.bridge.opened, KeyStore(self.data / KEYS_FOLDER).devices()))
 
     async def _start_link(self, link: Link) -> None:
         self.links.append(link)

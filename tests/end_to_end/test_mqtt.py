@@ -114,10 +114,10 @@ def test_a_broker_killed_in_mid_stream_and_pubacks_without_a_host_lose_nothing(
 def killed(scene: Scene, board: VirtualBoard) -> None:
     """kill -9 of the broker, which keeps nothing; the sensors are read on; then it is there again."""
     scene.broker.kill()
-    more_served(board, 16)
+    more_served(board, 8)
     stored = scene.stored()
     scene.broker.start()
-    wait_for(lambda: scene.stored() >= stored + 5, "records flow again", 60)
+    wait_for(lambda: scene.stored() >= stored + 3, "records flow again", 60)
 
 
 def without_host(scene: Scene, listener: Listener) -> None:

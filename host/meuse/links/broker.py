@@ -47,9 +47,11 @@ class BrokerConnection:
         self._loop = asyncio.get_running_loop()
         self._granted: asyncio.Future[str] = self._loop.create_future()
         self._arrived: list[paho.MQTTMessage] = []
+        self._topic = ""
         self._held = False
         self._closed = False
         self._writing = False
+        self._watched = False
         self._tick: asyncio.TimerHandle | None = None
         self.lost: asyncio.Future[str] = self._loop.create_future()
         self._client = client = paho.Client(
@@ -73,6 +75,7 @@ class BrokerConnection:
         sock = self._client.socket()
         if sock is None:
             raise OSError("the broker closed the connection")
+        self._watched = True
         self._loop.add_reader(sock, self._readable)
         self._beat()
         first = asyncio.FIRST_COMPLETED
@@ -101,7 +104,7 @@ class BrokerConnection:
             self._loop.remove_reader(sock)
         else:
             self._loop.add_reader(sock, self._readable)
-            self._readable()
+            self._loop.call_soon(self._readable)  # TLS may have taken something out of the kernel before
 
     def close(self) -> None:
         """Say goodbye if that goes at once; nothing is told any more."""
@@ -141,6 +144,8 @@ class BrokerConnection:
             self._granted.set_result("")
 
     def _readable(self) -> None:
+        if self._held or self._closed:
+            return
         for _ in range(READ_TOGETHER):
             before = len(self._arrived)
             self._client.loop_read()
@@ -154,7 +159,7 @@ class BrokerConnection:
                 self._message(message.topic, bytes(message.payload))
         self._after()
         sock = self._client.socket()
-        if isinstance(sock, ssl.SSLSocket) and sock.pending() and not self._held:
+        if isinstance(sock, ssl.SSLSocket) and sock.pending():
             self._loop.call_soon(self._readable)  # TLS has taken it out of the kernel, which will not tell
 
     def _writeable(self) -> None:
@@ -184,6 +189,8 @@ class BrokerConnection:
         self._tick = self._loop.call_later(1.0, self._beat)
 
     def _unwatch(self, sock: object) -> None:
+        if not self._watched:
+            return  # perhaps in the thread of _dial, which has no business with the loop
         self._loop.remove_reader(sock)  # type: ignore[arg-type]
         self._loop.remove_writer(sock)  # type: ignore[arg-type]
 

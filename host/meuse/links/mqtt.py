@@ -11,7 +11,10 @@ import random
 import re
 import ssl
 from collections import OrderedDict
+from collections.abc import Iterable
 from pathlib import Path
+
+from meuse_protocol.messages import NEED, NEED_HELLO, record, splice
 
 from meuse.config import BrokerAddress, MqttLinkSettings, parse_broker
 from meuse.errors import ConfigError
@@ -24,7 +27,10 @@ KIND = "mqtt"
 TOPICS = "meuse-link/+/+/up"
 TOPIC = re.compile(r"meuse-link/([a-z0-9][a-z0-9-]{0,31}/[a-z0-9][a-z0-9-]{0,31})/up")
 
-# A board asks for the time every 15 minutes (protocol 3.9): after two of them missed it is not there.
+# Needs no MAC (protocol/README.md, "MAC"): all that it brings about is a HELLO.
+WHO_IS_THERE = splice(record(NEED, NEED_HELLO), 0)
+
+# A board asks for the time every 15 minutes: after two of them missed it is not there.
 IDLE_S = 2_000.0
 SWEEP_EVERY_S = 60.0
 
@@ -39,13 +45,14 @@ LONGEST_S = 30.0
 class MqttLink:
     """Subscribed at one broker for as long as it lives; `address` is for people, without a password."""
 
-    def __init__(self, settings: MqttLinkSettings, opened: Opened) -> None:
+    def __init__(self, settings: MqttLinkSettings, opened: Opened, devices: Iterable[str]) -> None:
         self._broker = _with_password(parse_broker(settings.url, "mqtt_link.url"), settings)
         self._secure = _secure(settings) if self._broker.tls else None
         self._opened = opened
         self._max_devices = settings.max_devices
         self.address = f"{self._broker.host}:{self._broker.port}"
         self.topics: OrderedDict[str, _Topic] = OrderedDict()  # the one silent longest comes first
+        self._called = {f"default/{device}" for device in devices}  # whom to call: these, and who was heard
         self.attempts = 0
         self.evicted = 0  # sessions that made way
         self.foreign = 0  # messages on topics no board has
@@ -98,6 +105,7 @@ class MqttLink:
         try:
             await connection.open(TOPICS)
             self._connection = connection
+            self._call()
             if self._said:
                 log.warning("broker %s: connected again", self.address)
             else:
@@ -111,6 +119,12 @@ class MqttLink:
             connection.close()
             for topic in list(self.topics.values()):
                 self._drop(topic)
+
+    def _call(self) -> None:
+        """Ask who is there: a board that found nobody for long looks only every five minutes."""
+        assert self._connection is not None
+        for name in self._called:
+            self._connection.publish(f"meuse-link/{name}/down", WHO_IS_THERE)
 
     def _message(self, name: str, payload: bytes) -> None:
         found = TOPIC.fullmatch(name)
@@ -140,6 +154,8 @@ class MqttLink:
         if len(self.topics) >= self._max_devices:
             self.evicted += 1
             self._drop(next(iter(self.topics.values())))
+        if len(self._called) < self._max_devices:
+            self._called.add(name)
         topic = self.topics[name] = _Topic(self, name)
         topic.receiver = self._opened(f"{KIND}:{self.address}/{name}", KIND, topic)
         return topic
