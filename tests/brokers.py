@@ -64,7 +64,7 @@ class Broker:
     def _mosquitto(self) -> list[str]:
         binary, config = mosquitto_binary(), self.folder / "mosquitto.conf"
         lines = [f"listener {self.port} 127.0.0.1", "persistence false"]
-        lines += [f"user {os.environ.get('USER', 'root')}"] if os.geteuid() == 0 else []
+        lines += ["user root"] if os.geteuid() == 0 else []  # else it becomes one who may not read the folder
         if self._users:
             passwords = self.folder / "passwords"
             passwords.write_text("".join(f"{name}:{password}\n" for name, password in self._users.items()))

@@ -139,6 +139,7 @@ def test_a_giant_message_costs_one_connection_and_nothing_else(tmp_path: Path) -
             # Given up in the middle, or, where it came in one piece after all, no packet.
             refused = lambda: link._connection is not first or host.bridge.totals().get("damaged")  # noqa: E731
             await until(refused, "it is refused", 20)
+            await connected(host)
             board = MqttBoard("stove-1", key_of(tmp_path, "stove-1"))
             board.add(5)
             board.connect_to(broker.port)
@@ -231,6 +232,24 @@ def test_the_last_will_ends_the_session(tmp_path: Path, broker: Broker) -> None:
             await until(lambda: "link-lost" in events(tmp_path), "it is noticed", 20)
             client.close()
             board.unplug()
+
+    asyncio.run(scene())
+
+
+def test_a_board_that_went_without_a_word_is_given_up_after_a_while(
+    tmp_path: Path, broker: Broker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(mqtt, "IDLE_S", 0.5)
+    monkeypatch.setattr(mqtt, "SWEEP_EVERY_S", 0.1)
+
+    async def scene() -> None:
+        async with running(tmp_path, **settings(broker)) as host:
+            await connected(host)
+            board = MqttBoard("stove-1", key_of(tmp_path, "stove-1"))
+            board.connect_to(broker.port)
+            await until(lambda: "link-up" in events(tmp_path), "the board is known", 20)
+            board.unplug()
+            await until(lambda: not host.bridge.sessions, "its session ends", 20)
 
     asyncio.run(scene())
 
