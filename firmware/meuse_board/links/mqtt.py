@@ -24,6 +24,7 @@ class Link:
     """settings, beside those of dial.py: device, tenant, user, user_password."""
 
     cost = 20
+    overhead = 124  # header and topic of the usual names 36, PUBACK 4, and TCP/IP around either and its acknowledgement
     ordered = False  # a broker may send again what it has sent before
 
     def __init__(self, settings: dict, hardware, random_u32):
