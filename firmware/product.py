@@ -8,6 +8,7 @@ reach a board.
 """
 
 import argparse
+import ssl
 import sys
 from binascii import crc32
 from fractions import Fraction
@@ -80,7 +81,7 @@ def settings(path: Path, host: str | None = None) -> Settings:
     out["groups"] = _groups(channels, batch, table)
     out["log"] = _log(table.table("log"))
     out["health_ms"] = table.table("health").take(HEALTH)["period_ms"]
-    out["links"] = [_link(t, host) for t in table.array("links")]
+    out["links"] = [_link(t, host, path) for t in table.array("links")]
     if not out["links"]:
         raise table.error("links", "readings need a way out: add [[links]]")
     out["outputs"] = [t.take(OUTPUT) for t in table.array("outputs")]
@@ -94,7 +95,7 @@ def _of_kind(t: Table, kinds: dict[str, dict[str, Any]]) -> Settings:
     return {"kind": kind, **t.take(kinds[kind])}
 
 
-def _link(t: Table, host: str | None) -> Settings:
+def _link(t: Table, host: str | None, path: Path) -> Settings:
     kind = t.choice("kind", tuple(LINKS))
     link: Settings = {"kind": kind, **t.take({**LINKS[kind], **SEVERAL})}
     if not link["sealed"]:
@@ -105,6 +106,8 @@ def _link(t: Table, host: str | None) -> Settings:
         del link["max_pdu"]
     if link["kind"] == "serial":
         link["kind"] = "uart"
+    elif link["kind"] == "mqtt":
+        _complete_mqtt(t, link, path.parent)
     elif host:
         name, _, port = host.rpartition(":")
         if not name or not port.isdigit():
@@ -113,6 +116,23 @@ def _link(t: Table, host: str | None) -> Settings:
     if "host" not in link and link["kind"] == "tcp":
         raise t.error("host", "is missing: where does this link lead?")
     return link
+
+
+def _complete_mqtt(t: Table, link: Settings, folder: Path) -> None:
+    """The port that goes with `tls`; the certificate as boards read it (DER), out of the file that `ca` names."""
+    link.setdefault("port", 8883 if link.get("tls") else 1883)
+    if "user_password" in link and "user" not in link:
+        raise t.error("user", "is missing: whose password is it?")
+    if not link.get("tls"):
+        if "ca" in link:
+            raise t.error("ca", "is of use with tls = true only")
+        return
+    if "ca" not in link:
+        raise t.error("ca", "is missing: a board knows no authorities, and would tell its password to anybody")
+    try:
+        link["ca"] = ssl.PEM_cert_to_DER_cert((folder / link["ca"]).read_text("ascii").strip())
+    except (OSError, ValueError) as e:
+        raise t.error("ca", f"names a file with one certificate in PEM form: {e}") from None
 
 
 def _channel(name: str, t: Table, buses: Settings, period_ms: int | None) -> Settings:

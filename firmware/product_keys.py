@@ -289,6 +289,18 @@ LINKS = {
         "password": Key(text(r".{8,63}", "a text of 8 to 63 characters")),
         "max_pdu": Key(whole(64, 1024), 1024),
     },
+    "mqtt": {
+        "host": Key(anything, required=True),
+        "port": Key(whole(1, 65_535)),
+        "tenant": Key(text(r"[a-z0-9][a-z0-9-]{0,31}", "a name of a-z, 0-9 and -")),
+        "user": Key(anything),
+        "user_password": Key(anything),
+        "tls": Key(flag),
+        "ca": Key(text(r".{1,255}", "the name of a file")),
+        "ssid": Key(text(r".{1,32}", "a text of 1 to 32 characters")),
+        "password": Key(text(r".{8,63}", "a text of 8 to 63 characters")),
+        "max_pdu": Key(whole(64, 1024), 1024),
+    },
 }
 SEVERAL = {  # of every link
     "carries": Key(one_of("all", "alarms", "nothing")),
@@ -296,7 +308,7 @@ SEVERAL = {  # of every link
     "budget": Key(kilobytes, name="budget_kb"),
     "sealed": Key(flag, False),
 }
-USUAL_COST = {"serial": 0, "tcp": 10}  # the links' own, meuse_board/links
+USUAL_COST = {"serial": 0, "tcp": 10, "mqtt": 20}  # the links' own, meuse_board/links
 CHANNEL = {
     "unit": Key(text(r"[^\s]{0,16}", "a SenML unit of at most 16 characters"), required=True),
     "decimals": Key(whole(0, 9), 0),

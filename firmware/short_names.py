@@ -22,7 +22,7 @@ TYPES = (int, str, bytes, bytearray, list, tuple, dict, set, io.BytesIO, io.File
 MICROPYTHON = frozenset(
     """active config connect digest feed hexdigest ifconfig init ioctl ipoll irq isconnected modify off on poll
     readblocks readfrom readfrom_into readfrom_mem readfrom_mem_into readinto register scan setblocking status
-    unregister update value write_readinto writeblocks writeto writeto_mem""".split()
+    unregister update value verify_mode write_readinto writeblocks writeto writeto_mem""".split()
 )
 
 

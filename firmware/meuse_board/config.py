@@ -14,7 +14,7 @@ DEPTH = 8  # config > groups > group > channels > channel > pins, and room
 FIXED = ("name", "kind", "driver", "bus", "product", "version", "exp", "flags", "unit")
 AMOUNTS = ("_ms", "_rows", "_bytes", "_records", "_segments")  # 0 of these would stop the board ...
 MAY_BE_0 = ("health_ms", "watchdog_ms", "debounce_ms")  # ... but for what is switched off that way
-SECRETS = ("password",)
+SECRETS = ("password", "user_password")
 
 
 class Config:
@@ -137,7 +137,7 @@ def _lines(key: str, value):
     elif isinstance(value, list) and value and isinstance(value[0], dict):
         pairs = [(v.get("name", v.get("kind", str(i))), v) for i, v in enumerate(value)]
     if pairs is None:
-        hidden = key.split(".")[-1] in SECRETS
+        hidden = key.split(".")[-1] in SECRETS or isinstance(value, bytes)
         yield key + " = " + ("(set, not shown)" if hidden else str(value))
     else:
         for name, below in pairs:

@@ -6,8 +6,10 @@ defaults hold. Knows nothing of what the settings are used for.
 
 import dataclasses
 import difflib
+import secrets
 import tomllib
 import typing
+import urllib.parse
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -56,6 +58,30 @@ class SerialSettings:
 
 
 @dataclass(frozen=True)
+class MqttLinkSettings:
+    url: str = field(default="", metadata=about("broker that boards use, mqtt://USER:PASSWORD@HOST:PORT or mqtts://"))
+    password_file: str = field(default="", metadata=about("file that holds the password, instead of the address"))
+    ca: str = field(default="", metadata=about("certificates to check an mqtts broker by; default: the system's"))
+    cert: str = field(default="", metadata=about("our own certificate, where the broker asks for one"))
+    key: str = field(default="", metadata=about("its key, where it is not in the same file"))
+    max_devices: int = field(
+        default=10_000,
+        metadata=about("topics at a time; then the one silent longest makes way", low=1, high=60_000),
+    )
+
+
+class BrokerAddress(typing.NamedTuple):
+    """Where a broker is, and who we are there."""
+
+    host: str
+    port: int
+    tls: bool
+    user: str
+    password: str
+    client_id: str
+
+
+@dataclass(frozen=True)
 class TrustSettings:
     links: list[str] = field(
         default_factory=lambda: ["serial"],
@@ -86,6 +112,7 @@ class Settings:
     host: HostSettings = field(default_factory=HostSettings)
     tcp: TcpSettings = field(default_factory=TcpSettings)
     serial: list[SerialSettings] = field(default_factory=list)
+    mqtt_link: list[MqttLinkSettings] = field(default_factory=list)
     trust: TrustSettings = field(default_factory=TrustSettings)
     journal: JournalSettings = field(default_factory=JournalSettings)
     console: ConsoleSettings = field(default_factory=ConsoleSettings)
@@ -134,7 +161,13 @@ def read_settings(table: dict[str, Any], name: str) -> Settings:
             raise ConfigError(f"{name}: serial[{number}].port is missing", "name a path, a glob or usb:SERIAL")
     for address in settings.tcp.listen:
         parse_address(address, f"{name}: tcp.listen")
+    for number, broker in enumerate(settings.mqtt_link):
+        _check_broker(broker, f"{name}: mqtt_link[{number}]")
     for link in settings.trust.links:
+        if link.partition(":")[0] == "mqtt":
+            raise ConfigError(
+                f"{name}: trust.links: boards behind a broker need keys", f"take {link!r} out; provision the boards"
+            )
         if link.partition(":")[0] not in LINK_KINDS:
             near = difflib.get_close_matches(link, LINK_KINDS, n=1)
             advice = f"did you mean {near[0]!r}?" if near else "serial, tcp, or one link such as serial:/dev/ttyUSB0"
@@ -148,6 +181,36 @@ def parse_address(text: str, where: str) -> tuple[str, int]:
     if not colon or not host or not port.isdigit() or int(port) > 65_535:
         raise ConfigError(f"{where}: {text!r} is not HOST:PORT", "for example 127.0.0.1:7878")
     return host.strip("[]"), int(port)
+
+
+def parse_broker(url: str, where: str) -> BrokerAddress:
+    """'mqtt://USER:PASSWORD@HOST:PORT' or mqtts://; all but the host may be missing. No error shows the password."""
+    advice = "for example mqtt://meuse@broker.local:1883, or mqtts:// for TLS"
+    try:
+        parts = urllib.parse.urlsplit(url)
+        port = parts.port
+    except ValueError:
+        raise ConfigError(f"{where} is no address of a broker", advice) from None
+    if parts.scheme not in ("mqtt", "mqtts") or not parts.hostname or parts.path.strip("/") or parts.query:
+        raise ConfigError(f"{where} is no address of a broker", advice)
+    user, password = urllib.parse.unquote(parts.username or ""), urllib.parse.unquote(parts.password or "")
+    tls = parts.scheme == "mqtts"
+    client_id = f"meuse-host-{secrets.token_hex(4)}"  # two with one id would push each other out
+    return BrokerAddress(parts.hostname, port or (8883 if tls else 1883), tls, user, password, client_id)
+
+
+def _check_broker(link: MqttLinkSettings, where: str) -> None:
+    if not link.url:
+        raise ConfigError(f"{where}.url is missing", "name a broker, such as mqtt://broker.local:1883")
+    broker = parse_broker(link.url, f"{where}.url")
+    if link.password_file and broker.password:
+        raise ConfigError(f"{where}.password_file: the url has a password already", "leave one of them out")
+    if (link.password_file or broker.password) and not broker.user:
+        raise ConfigError(f"{where}.url names no user", "write mqtt://USER@HOST")
+    if (link.ca or link.cert or link.key) and not broker.tls:
+        raise ConfigError(f"{where}: certificates are of use with TLS only", "write mqtts://")
+    if link.key and not link.cert:
+        raise ConfigError(f"{where}.cert is missing", "name the certificate that belongs to key")
 
 
 def _read(cls: type, table: dict[str, Any], path: str, name: str) -> Any:

@@ -26,6 +26,7 @@ from meuse.keys import FOLDER as KEYS_FOLDER
 from meuse.keys import KeyStore
 from meuse.lake.task import LakeWriter
 from meuse.links import Link
+from meuse.links.mqtt import MqttLink
 from meuse.links.serial import SerialLink
 from meuse.links.tcp import TcpLink, room_for
 from meuse.status import Status
@@ -90,6 +91,8 @@ class Host:
         await self._start_tcp()
         for port in self.settings.serial:
             await self._start_link(SerialLink(port.port, port.baud, self.bridge.opened))
+        for broker in self.settings.mqtt_link:
+            await self._start_link(MqttLink(broker, self.bridge.opened, KeyStore(self.data / KEYS_FOLDER).devices()))
 
     async def _start_link(self, link: Link) -> None:
         self.links.append(link)
@@ -98,7 +101,7 @@ class Host:
     async def _start_tcp(self) -> None:
         tcp = self.settings.tcp
         most = room_for(tcp.max_connections * len(tcp.listen)) // max(1, len(tcp.listen))
-        if most < tcp.max_connections:
+        if tcp.listen and most < tcp.max_connections:
             log.warning("the system allows %d connections, not %d: raise `ulimit -n`", most, tcp.max_connections)
         for address in tcp.listen:
             name, port = parse_address(address, "tcp.listen")

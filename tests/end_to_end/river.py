@@ -41,15 +41,18 @@ def rows(*words: str) -> list[dict[str, str]]:
 class Host:
     """`meuse run` on `data`; may be killed and started again."""
 
-    def __init__(self, data: Path, serial: Sequence[str] = ()) -> None:
+    def __init__(self, data: Path, serial: Sequence[str] = (), config: Path | None = None) -> None:
         self.data = data
         self.port = free_port()
+        self._config = config
         self._serial = serial
         self.process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> "Host":
         self.data.mkdir(parents=True, exist_ok=True)
         words = ["run", "--data", str(self.data), "--tcp", f"127.0.0.1:{self.port}"]
+        if self._config:
+            words += ["--config", str(self._config)]
         for port in self._serial:
             words += ["--serial", port]
         with (self.data / "host.log").open("ab") as log:

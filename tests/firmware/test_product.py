@@ -113,6 +113,11 @@ def test_a_host_given_at_the_command_line_stands_in_for_that_of_the_file(tmp_pat
         ("pins = [5]", "pins = []", "is a list of 1 to 16 pins"),
         ("[channels.door]", '[channels."The Door"]', "a name is a-z, 0-9"),
         ('kind = "tcp"', 'kind = "lora"', "links.0.kind: 'lora' is not one of: serial, tcp"),
+        ('kind = "tcp"', 'kind = "mqtt"\ntls = true', "links.0.ca: is missing"),
+        ('kind = "tcp"', 'kind = "mqtt"\nca = "x"', "links.0.ca: is of use with tls = true only"),
+        ('kind = "tcp"', 'kind = "mqtt"\ntls = true\nca = "none.pem"', "links.0.ca: names a file"),
+        ('kind = "tcp"', 'kind = "mqtt"\nuser_password = "x"', "links.0.user: is missing"),
+        ('kind = "tcp"', 'kind = "mqtt"\ntenant = "a.b"', "links.0.tenant: is a name of a-z, 0-9 and -"),
         ('host = "example.net"', "", "links.0.host: is missing"),
         ("[[links]]", "[links]", "links: is written [[links]]"),
         ('report = "change"', 'report = "sometimes"', "is one of always, change"),
@@ -188,3 +193,10 @@ def test_every_key_is_documented_and_every_documented_key_exists(root: Path) -> 
     assert known - named == set(), "known, and not documented"
     words = {"ds18b20", "max31855", "ads1115", "pulse", "digital", "every_1s", "change_100ms", "m3", "false"}
     assert named - known <= words, "documented, and not known"
+
+
+def test_a_broker_of_the_file_stays_whatever_the_command_line_says(tmp_path: Path) -> None:
+    text = RIGHT.replace('kind = "tcp"', 'kind = "mqtt"\nuser = "me"')
+    assert compiled(tmp_path, text, "10.0.0.2:99")["links"] == [
+        {"kind": "mqtt", "host": "example.net", "port": 1883, "user": "me"}
+    ]

@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 from meuse import config
-from meuse.config import Settings, load, load_with, parse_address, read_settings
+from meuse.config import Settings, load, load_with, parse_address, parse_broker, read_settings
 from meuse.errors import ConfigError
 
+BROKER_URL = "for example mqtt://meuse@broker.local:1883, or mqtts:// for TLS"
 BAD = [
     ({"tpc": {}}, "tpc is not a setting", "did you mean tcp?"),
     ({"tcp": {"listn": []}}, "tcp.listn is not a setting", "did you mean tcp.listen?"),
@@ -23,6 +24,30 @@ BAD = [
     ({"serial": [{}]}, "serial[0].port is missing", "name a path, a glob or usb:SERIAL"),
     ({"serial": [{"port": "a", "boud": 9}]}, "serial[0].boud is not a setting", "did you mean serial[0].baud?"),
     ({"serial": {"port": "a"}}, "serial must be a list", "write [[serial]]"),
+    ({"mqtt_link": [{}]}, "mqtt_link[0].url is missing", "name a broker, such as mqtt://broker.local:1883"),
+    ({"mqtt_link": [{"url": "http://a"}]}, "mqtt_link[0].url is no address of a broker", BROKER_URL),
+    ({"mqtt_link": [{"url": "mqtt://me:se/cret@a"}]}, "mqtt_link[0].url is no address of a broker", BROKER_URL),
+    (
+        {"mqtt_link": [{"url": "mqtt://me:pw@a", "password_file": "f"}]},
+        "mqtt_link[0].password_file: the url has a password already",
+        "leave one of them out",
+    ),
+    ({"mqtt_link": [{"url": "mqtt://a", "password_file": "f"}]}, "mqtt_link[0].url names no user", "write mqtt://USER@HOST"),
+    (
+        {"mqtt_link": [{"url": "mqtt://a", "ca": "f"}]},
+        "mqtt_link[0]: certificates are of use with TLS only",
+        "write mqtts://",
+    ),
+    (
+        {"mqtt_link": [{"url": "mqtts://a", "key": "f"}]},
+        "mqtt_link[0].cert is missing",
+        "name the certificate that belongs to key",
+    ),
+    (
+        {"trust": {"links": ["mqtt"]}},
+        "trust.links: boards behind a broker need keys",
+        "take 'mqtt' out; provision the boards",
+    ),
     ({"journal": {"keep_days": True}}, "journal.keep_days must be a whole number, not True", ""),
     ({"host": {"log": "inf"}}, "host.log = 'inf' is not allowed", "did you mean 'info'?"),
 ]
@@ -63,12 +88,16 @@ def test_the_command_line_goes_before_the_file(tmp_path: Path) -> None:
         load_with(path, None, ["nowhere"])
 
 
+# Tables of which there may be several, [[like.this]]; without one there is none.
+LISTED = {"serial": config.SerialSettings, "mqtt_link": config.MqttLinkSettings}
+
+
 def settings() -> dict[str, object]:
     """Every setting by its path, with its default."""
     found = {}
     hints = typing.get_type_hints(Settings)
     for table in dataclasses.fields(Settings):
-        kind = config.SerialSettings if table.name == "serial" else hints[table.name]
+        kind = LISTED.get(table.name, hints[table.name])
         for field in dataclasses.fields(kind):
             found[f"{table.name}.{field.name}"] = getattr(kind(), field.name)
     return found
@@ -80,16 +109,22 @@ def test_the_document_lists_every_setting_with_its_default(root: Path) -> None:
     assert sorted(rows) == sorted(settings())
     for path, default in settings().items():
         told = rows[path]
-        assert told == "none" if path == "serial.port" else tomllib.loads(f"x = {told.strip('`')}")["x"] == default, (
-            path
-        )
+        needed = path in ("serial.port", "mqtt_link.url")
+        assert told == "none" if needed else tomllib.loads(f"x = {told.strip('`')}")["x"] == default, path
 
 
 def test_the_example_in_the_document_uses_every_setting_and_is_accepted(root: Path) -> None:
     (example,) = re.findall(r"```toml\n(.*?)```", (root / "docs/configuration.md").read_text(), re.DOTALL)
     table = tomllib.loads(example)
     found = read_settings(table, "example")
-    assert dataclasses.replace(found, serial=[]) == Settings()  # it shows the defaults
-    used = {f"{name}.{key}" for name, keys in table.items() if name != "serial" for key in keys}
-    used |= {f"serial.{key}" for port in table["serial"] for key in port}
+    assert dataclasses.replace(found, serial=[], mqtt_link=[]) == Settings()  # it shows the defaults
+    used = {f"{name}.{key}" for name, keys in table.items() if name not in LISTED for key in keys}
+    used |= {f"{name}.{key}" for name in LISTED for one in table[name] for key in one}
     assert used == set(settings())
+
+
+def test_the_address_of_a_broker() -> None:
+    found = parse_broker("mqtts://meuse:p%40ss@broker.local", "here")
+    assert found[:5] == ("broker.local", 8883, True, "meuse", "p@ss")
+    assert parse_broker("mqtt://[::1]:99", "here")[:5] == ("::1", 99, False, "", "")
+    assert parse_broker("mqtt://a", "here").client_id != parse_broker("mqtt://a", "here").client_id

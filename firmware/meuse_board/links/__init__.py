@@ -15,6 +15,7 @@
     send(e2e, now_ms)   only while `up` and with room; what is sent may be lost, like all that travels
     receive(now_ms)     next E2E packet or None; also moves the link's own business: reconnecting, writing what waits
     pollable            what select.poll may wait on, or None
+    problem             (where a link has it) what keeps it down, in words; None while nothing does
     due_ms              uptime at which receive() wants to be called even when nothing arrives
     sent, received      packets so far
     damaged             frames received that were no frames

@@ -1,23 +1,16 @@
-"""TCP to a host: connects, reconnects with back-off, cuts the stream into frames.
+"""TCP to a host: cuts the stream of one connection into frames, and connects again with back-off.
 
-Owns one socket; refuses to know what a packet means, and when a silent host is dead: the runner says so with doubt(),
-since only acknowledgements prove that a host stores. An address is looked up once, and again after failed attempts.
+Refuses to know what a packet means, and when a silent host is dead: the runner says so with doubt(), since only
+acknowledgements prove that a host stores. How a connection comes about is dial.py's business.
 """
 
 import errno
-import select
-import socket
 
 from meuse_protocol.framing import FRAME, Deframer, frame
 
-from .backoff import Backoff
+from .dial import Dial
 
-FIRST_MS = 500
-LONGEST_MS = 60_000
-CONNECT_MS = 15_000  # Linux and lwIP give up on a SYN after a minute or more
-STEADY_MS = 30_000  # a connection that lived shorter counts as a failed attempt
 CHUNK = 512
-UNDER_WAY = (errno.EINPROGRESS, errno.EAGAIN, errno.EALREADY)
 
 
 class Link:
@@ -28,15 +21,9 @@ class Link:
     def __init__(self, settings: dict, hardware, random_u32):
         self.name = "tcp to %s:%d" % (settings["host"], settings["port"])
         self.mtu = settings.get("max_pdu", 1024)
-        self._settings = settings
-        self._hardware = hardware
-        self._backoff = Backoff(FIRST_MS, LONGEST_MS, random_u32)
-        self._random_u32 = random_u32
-        self._address = None
-        self._lookup = None
+        self._dial = Dial(settings, hardware, random_u32)
         self._deframer = None
         self._out = b""
-        self._since_ms = 0
         self.up = False
         self.pollable = None  # the socket
         self.due_ms = 0
@@ -50,14 +37,11 @@ class Link:
         self.close(now)
 
     def close(self, now: int) -> None:
-        if self.up and now - self._since_ms >= STEADY_MS:
-            self._backoff.failures = 0
-        if self.pollable:
-            self.pollable.close()
-        self.pollable = self._deframer = self._lookup = None
+        self._dial.close(now)
+        self.pollable = self._deframer = None
         self.up = False
         self._out = b""
-        self.due_ms = now + self._backoff.next_ms()
+        self.due_ms = self._dial.due_ms
 
     def hurry(self, now: int) -> None:
         pass
@@ -71,11 +55,7 @@ class Link:
         self._guard(self._write, now)
 
     def receive(self, now: int):
-        if self.up:
-            return self._guard(self._next, now)
-        if now >= self.due_ms:
-            self._guard(self._confirm if self.pollable else self._connect, now)
-        return None
+        return self._guard(self._next if self.up else self._connect, now)
 
     def _guard(self, act, now: int):
         try:
@@ -85,53 +65,12 @@ class Link:
             return None
 
     def _connect(self, now: int) -> None:
-        self.due_ms = now + 500
-        if not self._hardware.network(self._settings):
-            return  # the radio retries by itself
-        if self._address is None or self._backoff.failures % 4 == 3:
-            self.due_ms = now + 20
-            if not self._look_up(now):
-                return
-        self.pollable = socket.socket()
-        self.pollable.setblocking(False)
-        self._since_ms = now
-        self.due_ms = now + 10
-        try:
-            self.pollable.connect(self._address)
-        except OSError as problem:
-            if problem.errno not in UNDER_WAY:
-                raise
-
-    def _look_up(self, now: int) -> bool:
-        """Whether the address is known; asks the name server where one is known, without waiting for it."""
-        host, server = self._settings["host"], self._hardware.name_server()
-        if server and not host.replace(".", "").isdigit():
-            if not self._lookup:
-                from .dns import Lookup
-
-                self._lookup = Lookup(host, server, self._random_u32(), now)
-            host = self._lookup.step(now)
-            if not host:
-                return False
-        self._lookup = None
-        self._address = socket.getaddrinfo(host, self._settings["port"], 0, socket.SOCK_STREAM)[0][-1]
-        return True
-
-    def _confirm(self, now: int) -> None:
-        poller = select.poll()
-        poller.register(self.pollable, select.POLLOUT)
-        events = poller.poll(0)
-        if not events:
-            if now - self._since_ms > CONNECT_MS:
-                raise OSError(errno.ETIMEDOUT)
-            self.due_ms = now + 20
-        elif events[0][1] & (select.POLLERR | select.POLLHUP):
-            raise OSError(errno.ECONNREFUSED)
-        else:
+        if self._dial.step(now):
+            self.pollable = self._dial.pollable
             self._deframer = Deframer(self.mtu + 16, False)
-            self._since_ms = now
             self.connects += 1
             self.up = True
+        self.due_ms = self._dial.due_ms
 
     def _next(self, now: int):
         self._write(now)

@@ -1,0 +1,199 @@
+"""One connection to an MQTT 3.1.1 broker on the event loop: paho speaks the protocol, this moves its bytes.
+
+paho itself, not aiomqtt around it: a Wire writes without waiting, which is a call of paho and a coroutine of aiomqtt,
+and reading can stop while the host is full. Everything is QoS 0 here: what a broker loses, the stream sends again.
+Knows no topic's meaning.
+"""
+
+import asyncio
+import ssl
+from collections.abc import Callable
+
+import paho.mqtt.client as paho
+from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode
+from paho.mqtt.properties import Properties
+from paho.mqtt.reasoncodes import ReasonCode
+
+from meuse.config import BrokerAddress
+
+KEEP_ALIVE_S = 60
+
+# So begins the reason when it is the broker that does not want us.
+REFUSES = "the broker refuses"
+
+# From the open socket to the granted subscription.
+ANSWER_S = 15.0
+
+# Messages taken in one wake-up, and so at most after reading was to stop.
+READ_TOGETHER = 16
+
+# A packet of a board is 4 kB at most. paho would take in 256 MB: a connection that brings more than this is given up.
+LONGEST_BYTES = 64 * 1024
+
+
+class BrokerConnection:
+    """Used once: `open`, then `message(topic, payload)` for what comes, until `lost` tells why it has ended."""
+
+    def __init__(
+        self,
+        address: BrokerAddress,
+        secure: ssl.SSLContext | None,
+        message: Callable[[str, bytes], None],
+        written: Callable[[], None],
+    ) -> None:
+        self._address = address
+        self._message = message
+        self._written = written
+        self._loop = asyncio.get_running_loop()
+        self._granted: asyncio.Future[str] = self._loop.create_future()
+        self._arrived: list[paho.MQTTMessage] = []
+        self._topic = ""
+        self._held = False
+        self._closed = False
+        self._writing = False
+        self._watched = False
+        self._tick: asyncio.TimerHandle | None = None
+        self.lost: asyncio.Future[str] = self._loop.create_future()
+        self._client = client = paho.Client(
+            CallbackAPIVersion.VERSION2, client_id=address.client_id, reconnect_on_failure=False
+        )
+        if address.user:
+            client.username_pw_set(address.user, address.password)
+        if secure is not None:
+            client.tls_set_context(secure)
+        client.on_connect = self._connected
+        client.on_subscribe = self._subscribed
+        client.on_message = lambda client, userdata, message: self._arrived.append(message)
+        client.on_socket_close = lambda client, userdata, sock: self._unwatch(sock)
+
+    # -- for the link
+
+    async def open(self, topic: str) -> None:
+        """Connect and subscribe; raises OSError that says why not."""
+        self._topic = topic
+        await asyncio.to_thread(self._dial)
+        sock = self._client.socket()
+        if sock is None:
+            raise OSError("the broker closed the connection")
+        self._watched = True
+        self._loop.add_reader(sock, self._readable)
+        self._beat()
+        first = asyncio.FIRST_COMPLETED
+        await asyncio.wait({self._granted, self.lost}, timeout=ANSWER_S, return_when=first)
+        if self.lost.done():
+            raise OSError(self.lost.result())
+        if not self._granted.done():
+            raise TimeoutError("the broker does not answer")
+
+    @property
+    def writable(self) -> bool:
+        return not self._closed and not self._writing and self._client.is_connected()
+
+    def publish(self, topic: str, payload: bytes) -> None:
+        """Only while `writable`."""
+        self._client.publish(topic, payload, qos=0)
+        self._after()
+
+    def hold(self, held: bool) -> None:
+        """Stop or resume reading: what comes meanwhile stays in the kernel's buffer, then with the broker."""
+        sock = self._client.socket()
+        if self._held == held or sock is None:
+            return
+        self._held = held
+        if held:
+            self._loop.remove_reader(sock)
+        else:
+            self._loop.add_reader(sock, self._readable)
+            self._loop.call_soon(self._readable)  # TLS may have taken something out of the kernel before
+
+    def close(self) -> None:
+        """Say goodbye if that goes at once; nothing is told any more."""
+        self._closed = True
+        if self._tick is not None:
+            self._tick.cancel()
+        sock = self._client.socket()
+        if sock is not None:
+            self._client.disconnect()
+        if sock is not None and self._client.socket() is not None:
+            self._unwatch(sock)
+            sock.close()
+        self._end("closed")
+
+    # -- inside
+
+    def _dial(self) -> None:
+        """In a thread: finding the address, connecting and TLS wait for the network."""
+        self._client.connect(self._address.host, self._address.port, KEEP_ALIVE_S)
+        if self._closed:
+            self._client.disconnect()
+
+    def _connected(
+        self, client: paho.Client, userdata: object, flags: object, code: ReasonCode, properties: Properties | None
+    ) -> None:
+        if code.is_failure:
+            self._end(f"{REFUSES}: {code}")
+        else:
+            client.subscribe(self._topic, qos=0)
+
+    def _subscribed(
+        self, client: paho.Client, userdata: object, mid: int, codes: list[ReasonCode], properties: Properties | None
+    ) -> None:
+        if any(code.is_failure for code in codes):
+            self._end(f"{REFUSES} to let us read {self._topic}")
+        elif not self._granted.done():
+            self._granted.set_result("")
+
+    def _readable(self) -> None:
+        if self._held or self._closed:
+            return
+        for _ in range(READ_TOGETHER):
+            before = len(self._arrived)
+            self._client.loop_read()
+            if len(self._arrived) == before:
+                break
+        if self._client._in_packet["to_process"] > LONGEST_BYTES:  # no setting for it in 3.1.1
+            self._end(f"a message of more than {LONGEST_BYTES} bytes; give the broker a limit")
+        arrived, self._arrived = self._arrived, []
+        for message in arrived:
+            if not message.retain:  # a packet is for who listens now
+                self._message(message.topic, bytes(message.payload))
+        self._after()
+        sock = self._client.socket()
+        if isinstance(sock, ssl.SSLSocket) and sock.pending():
+            self._loop.call_soon(self._readable)  # TLS has taken it out of the kernel, which will not tell
+
+    def _writeable(self) -> None:
+        self._client.loop_write()
+        self._after()
+        if not self._writing and not self._closed:
+            self._written()
+
+    def _after(self) -> None:
+        """After anything was done with the client: what waits to be written, and whether it still is connected."""
+        sock = self._client.socket()
+        if sock is None:
+            self._end("connection lost")
+        elif self._client.want_write() != self._writing:
+            self._writing = not self._writing
+            if self._writing:
+                self._loop.add_writer(sock, self._writeable)
+            else:
+                self._loop.remove_writer(sock)
+
+    def _beat(self) -> None:
+        """Once a second paho looks at its clock. Not while held: the broker's answers are not read then."""
+        if self._closed:
+            return
+        if not self._held and self._client.loop_misc() is not MQTTErrorCode.MQTT_ERR_SUCCESS:
+            self._end("the broker does not answer")
+        self._tick = self._loop.call_later(1.0, self._beat)
+
+    def _unwatch(self, sock: object) -> None:
+        if not self._watched:
+            return  # perhaps in the thread of _dial, which has no business with the loop
+        self._loop.remove_reader(sock)  # type: ignore[arg-type]
+        self._loop.remove_writer(sock)  # type: ignore[arg-type]
+
+    def _end(self, why: str) -> None:
+        if not self.lost.done():
+            self.lost.set_result(why)
