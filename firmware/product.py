@@ -18,6 +18,7 @@ ROOT = Path(__file__).resolve().parent
 if __name__ == "__main__":
     sys.path[:0] = [str(ROOT), str(ROOT.parent / "protocol")]
 
+from certificates import der  # noqa: E402
 from meuse_board.config import packed  # noqa: E402
 from meuse_protocol.msgpack import pack  # noqa: E402
 from product_keys import (  # noqa: E402
@@ -78,7 +79,7 @@ def settings(path: Path, host: str | None = None) -> Settings:
     out["groups"] = _groups(channels, batch, table)
     out["log"] = _log(table.table("log"))
     out["health_ms"] = table.table("health").take(HEALTH)["period_ms"]
-    out["links"] = [_link(t, host) for t in table.array("links")]
+    out["links"] = [_link(t, host, path.parent) for t in table.array("links")]
     if not out["links"]:
         raise table.error("links", "readings need a way out: add [[links]]")
     out["outputs"] = [t.take(OUTPUT) for t in table.array("outputs")]
@@ -92,8 +93,9 @@ def _of_kind(t: Table, kinds: dict[str, dict[str, Any]]) -> Settings:
     return {"kind": kind, **t.take(kinds[kind])}
 
 
-def _link(t: Table, host: str | None) -> Settings:
+def _link(t: Table, host: str | None, folder: Path) -> Settings:
     link = _of_kind(t, LINKS)
+    _secure(t, link, folder)
     if link["max_pdu"] == LINKS[link["kind"]]["max_pdu"].default:
         del link["max_pdu"]
     if link["kind"] == "serial":
@@ -106,6 +108,28 @@ def _link(t: Table, host: str | None) -> Settings:
     if "host" not in link and link["kind"] == "tcp":
         raise t.error("host", "is missing: where does this link lead?")
     return link
+
+
+def _secure(t: Table, link: Settings, folder: Path) -> None:
+    """Files of certificates and keys become their bytes: a board has no other way to get them."""
+    given = [key for key in ("ca", "cert", "client_key", "server_name") if key in link]
+    if not link.get("tls"):
+        link.pop("tls", None)
+        if given:
+            raise t.error(given[0], "says nothing without tls = true")
+        return
+    if "ca" not in link:
+        raise t.error("ca", "is missing: which certificate, or whose, does the board believe?")
+    if ("cert" in link) != ("client_key" in link):
+        raise t.error("client_key" if "cert" in link else "cert", "is missing: both or none")
+    for key in ("ca", "cert", "client_key"):
+        if key in link:
+            try:
+                link[key] = der((folder / link[key]).read_bytes(), key == "client_key")
+            except OSError as e:
+                raise t.error(key, f"{folder / link[key]}: {e.strerror}") from None
+            except ValueError as e:
+                raise t.error(key, f"{folder / link[key]} {e}") from None
 
 
 def _channel(name: str, t: Table, buses: Settings, period_ms: int | None) -> Settings:

@@ -266,6 +266,13 @@ BUSES = {
         "baudrate": Key(whole(10_000, 5_000_000)),
     },
 }
+TLS = {  # of links over TCP; files are named relative to the product's
+    "tls": Key(flag, False),
+    "ca": Key(anything),
+    "cert": Key(anything),
+    "client_key": Key(anything),
+    "server_name": Key(anything),
+}
 LINKS = {
     "serial": {
         "uart": Key(whole(0, 9)),
@@ -280,6 +287,7 @@ LINKS = {
         "ssid": Key(text(r".{1,32}", "a text of 1 to 32 characters")),
         "password": Key(text(r".{8,63}", "a text of 8 to 63 characters")),
         "max_pdu": Key(whole(64, 1024), 1024),
+        **TLS,
     },
 }
 CHANNEL = {

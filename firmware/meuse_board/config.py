@@ -137,7 +137,7 @@ def _lines(key: str, value):
     elif isinstance(value, list) and value and isinstance(value[0], dict):
         pairs = [(v.get("name", v.get("kind", str(i))), v) for i, v in enumerate(value)]
     if pairs is None:
-        hidden = key.split(".")[-1] in SECRETS
+        hidden = key.split(".")[-1] in SECRETS or isinstance(value, bytes)
         yield key + " = " + ("(set, not shown)" if hidden else str(value))
     else:
         for name, below in pairs:

@@ -90,6 +90,8 @@ class Console:
             if app.refused:
                 yield "PROBLEM  the host refuses this board: %s (code %d)" % (app.refused.text or "?", app.refused.code)
             yield text + ("never heard" if runner.heard_ms is None else "heard %s ago" % span(now - runner.heard_ms))
+            if getattr(link, "trouble", None):
+                yield "PROBLEM  " + link.trouble
         if app.supervisor:
             yield from app.supervisor.lines(now)
 

@@ -17,7 +17,7 @@ from meuse.errors import ConfigError
 
 DEFAULT_FILE = "meuse.toml"
 
-LINK_KINDS = ("serial", "tcp")
+LINK_KINDS = ("serial", "tcp", "tls")
 
 # Nobody asked for this address when a host's `tcp.listen` is this very list.
 DEFAULT_LISTEN = ["127.0.0.1:7878"]
@@ -50,6 +50,21 @@ class TcpSettings:
 
 
 @dataclass(frozen=True)
+class TlsSettings:
+    listen: list[str] = field(
+        default_factory=list,
+        metadata=about("addresses to listen on with TLS, HOST:PORT"),
+    )
+    cert: str = field(default="", metadata=about("PEM file: the host's certificate, and those between it and the CA"))
+    key: str = field(default="", metadata=about("PEM file: the certificate's key, without password"))
+    client_ca: str = field(default="", metadata=about("PEM file: who signs boards' certificates; empty: none needed"))
+    max_connections: int = field(
+        default=1_000,
+        metadata=about("more are closed at once (300 kB each)", low=1, high=60_000),
+    )
+
+
+@dataclass(frozen=True)
 class SerialSettings:
     port: str = field(default="", metadata=about("path, glob (/dev/serial/by-id/*) or usb:SERIALNUMBER"))
     baud: int = field(default=115_200, metadata=about("bits per second", low=300, high=12_000_000))
@@ -59,7 +74,7 @@ class SerialSettings:
 class TrustSettings:
     links: list[str] = field(
         default_factory=lambda: ["serial"],
-        metadata=about("where devices without a key are accepted: serial, tcp or one link's name"),
+        metadata=about("where devices without a key are accepted: serial, tcp, tls or one link's name"),
     )
 
 
@@ -85,6 +100,7 @@ class Settings:
 
     host: HostSettings = field(default_factory=HostSettings)
     tcp: TcpSettings = field(default_factory=TcpSettings)
+    tls: TlsSettings = field(default_factory=TlsSettings)
     serial: list[SerialSettings] = field(default_factory=list)
     trust: TrustSettings = field(default_factory=TrustSettings)
     journal: JournalSettings = field(default_factory=JournalSettings)
@@ -134,12 +150,23 @@ def read_settings(table: dict[str, Any], name: str) -> Settings:
             raise ConfigError(f"{name}: serial[{number}].port is missing", "name a path, a glob or usb:SERIAL")
     for address in settings.tcp.listen:
         parse_address(address, f"{name}: tcp.listen")
+    _check_tls(settings, name)
     for link in settings.trust.links:
         if link.partition(":")[0] not in LINK_KINDS:
             near = difflib.get_close_matches(link, LINK_KINDS, n=1)
             advice = f"did you mean {near[0]!r}?" if near else "serial, tcp, or one link such as serial:/dev/ttyUSB0"
             raise ConfigError(f"{name}: trust.links: {link!r} is no link", advice)
     return settings
+
+
+def _check_tls(settings: Settings, name: str) -> None:
+    for address in settings.tls.listen:
+        parse_address(address, f"{name}: tls.listen")
+    for key in ("cert", "key") if settings.tls.listen else ():
+        if not getattr(settings.tls, key):
+            raise ConfigError(f"{name}: tls.{key} is missing", "name a PEM file, or listen = [] for no TLS")
+    if "tls" in settings.trust.links and not settings.tls.client_ca:
+        raise ConfigError(f"{name}: trust.links: anybody may connect with TLS", "name who signs boards: tls.client_ca")
 
 
 def parse_address(text: str, where: str) -> tuple[str, int]:

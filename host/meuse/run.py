@@ -25,7 +25,7 @@ from meuse.journal.sqlite import SqliteJournal
 from meuse.keys import FOLDER as KEYS_FOLDER
 from meuse.keys import KeyStore
 from meuse.lake.task import LakeWriter
-from meuse.links import Link
+from meuse.links import Link, tls
 from meuse.links.serial import SerialLink
 from meuse.links.tcp import TcpLink, room_for
 from meuse.status import Status
@@ -56,6 +56,7 @@ class Host:
         self.clock = Clock()
         self.links: list[Link] = []
         self.tcp: list[TcpLink] = []
+        self.tls: list[TcpLink] = []
         self._lock: int | None = None
         self._committing: asyncio.Task[None] | None = None
         self._beside: list[asyncio.Task[None]] = []
@@ -88,6 +89,7 @@ class Host:
 
     async def _start_links(self) -> None:
         await self._start_tcp()
+        await self._start_tls()
         for port in self.settings.serial:
             await self._start_link(SerialLink(port.port, port.baud, self.bridge.opened))
 
@@ -106,6 +108,24 @@ class Host:
             await self._start_link(link)
             self.tcp.append(link)
             log.info("listening on %s", link.address)
+
+    async def _start_tls(self) -> None:
+        found = self.settings.tls
+        if not found.listen:
+            return
+        context = tls.load(found)
+        if wrong := tls.out_of_date(found):
+            log.warning("tls: the certificate %s: boards with a clock will refuse it", wrong)
+        most = room_for(found.max_connections * len(found.listen)) // len(found.listen)
+        for address in found.listen:
+            handshakes = tls.Handshakes(context, self._handshake_failed)
+            link = TcpLink(*parse_address(address, "tls.listen"), self.bridge.opened, most, handshakes)
+            await self._start_link(link)
+            self.tls.append(link)
+            log.info("listening on %s with TLS", link.address)
+
+    def _handshake_failed(self, peer: str, why: str) -> None:
+        self.bridge.turned_away(f"{tls.KIND}:{peer}", "tls_handshake", why)
 
     def _lake_trouble(self, trouble: str) -> None:
         if trouble:

@@ -1,4 +1,4 @@
-"""TCP to a host: connects, reconnects with back-off, cuts the stream into frames.
+"""TCP to a host, with TLS if the settings say so: connects, reconnects with back-off, cuts the stream into frames.
 
 Owns one socket; refuses to know what a packet means, and when a silent host is dead: the runner says so with doubt(),
 since only acknowledgements prove that a host stores. An address is looked up once, and again after failed attempts.
@@ -15,6 +15,7 @@ from .backoff import Backoff
 FIRST_MS = 500
 LONGEST_MS = 60_000
 CONNECT_MS = 15_000  # Linux and lwIP give up on a SYN after a minute or more
+HANDSHAKE_MS = 30_000  # of TLS: seconds of arithmetic here, and a slow network
 STEADY_MS = 30_000  # a connection that lived shorter counts as a failed attempt
 CHUNK = 512
 UNDER_WAY = (errno.EINPROGRESS, errno.EAGAIN, errno.EALREADY)
@@ -26,7 +27,8 @@ class Link:
     overhead = 46
 
     def __init__(self, settings: dict, hardware, random_u32):
-        self.name = "tcp to %s:%d" % (settings["host"], settings["port"])
+        self._tls = settings.get("tls")
+        self.name = "%s to %s:%d" % ("tls" if self._tls else "tcp", settings["host"], settings["port"])
         self.mtu = settings.get("max_pdu", 1024)
         self._settings = settings
         self._hardware = hardware
@@ -35,10 +37,12 @@ class Link:
         self._address = None
         self._lookup = None
         self._deframer = None
+        self._stream = None  # what is read and written: the socket, or TLS on it
         self._out = b""
         self._since_ms = 0
         self.up = False
         self.pollable = None  # the socket
+        self.trouble = None  # why the last connection ended, while there is no other
         self.due_ms = 0
         self.sent = self.received = self.damaged = self.connects = 0
 
@@ -52,9 +56,10 @@ class Link:
     def close(self, now: int) -> None:
         if self.up and now - self._since_ms >= STEADY_MS:
             self._backoff.failures = 0
-        if self.pollable:
-            self.pollable.close()
-        self.pollable = self._deframer = self._lookup = None
+        stream = self._stream or self.pollable
+        if stream:
+            stream.close()
+        self.pollable = self._stream = self._deframer = self._lookup = None
         self.up = False
         self._out = b""
         self.due_ms = now + self._backoff.next_ms()
@@ -80,7 +85,8 @@ class Link:
     def _guard(self, act, now: int):
         try:
             return act(now)
-        except OSError:
+        except OSError as problem:
+            self.trouble = str(problem)
             self.close(now)
             return None
 
@@ -118,27 +124,46 @@ class Link:
         return True
 
     def _confirm(self, now: int) -> None:
-        poller = select.poll()
-        poller.register(self.pollable, select.POLLOUT)
-        events = poller.poll(0)
-        if not events:
-            if now - self._since_ms > CONNECT_MS:
-                raise OSError(errno.ETIMEDOUT)
-            self.due_ms = now + 20
-        elif events[0][1] & (select.POLLERR | select.POLLHUP):
-            raise OSError(errno.ECONNREFUSED)
-        else:
+        """One look at a connection that is being made; with TLS one step of its handshake."""
+        if now - self._since_ms > (HANDSHAKE_MS if self._stream else CONNECT_MS):
+            raise OSError(errno.ETIMEDOUT)
+        self.due_ms = now + 20
+        if not self._stream and self._connected():
+            self._since_ms = now
+            self._stream = self.pollable
+            if self._tls:
+                from .tls import wrap
+
+                self._stream = wrap(self._settings, self.pollable)
+        if self._stream and self._begun():
             self._deframer = Deframer(self.mtu + 16, False)
             self._since_ms = now
             self.connects += 1
             self.up = True
+            self.trouble = None
+
+    def _connected(self) -> bool:
+        poller = select.poll()
+        poller.register(self.pollable, select.POLLOUT)
+        events = poller.poll(0)
+        if events and events[0][1] & (select.POLLERR | select.POLLHUP):
+            raise OSError(errno.ECONNREFUSED)
+        return bool(events)
+
+    def _begun(self) -> bool:
+        """Without TLS at once; with it when the delimiter that opens the stream is through the handshake."""
+        if not self._tls:
+            return True
+        from .tls import begin
+
+        return begin(self._stream, b"\0")
 
     def _next(self, now: int):
         self._write(now)
         while True:
             item = self._deframer.next()
             if item is None:
-                data = self.pollable.read(CHUNK)
+                data = self._stream.read(CHUNK)
                 if data is None:
                     self.due_ms = now + (10 if self._out else 1000)
                     return None
@@ -153,4 +178,4 @@ class Link:
 
     def _write(self, now: int) -> None:
         if self._out:
-            self._out = self._out[self.pollable.write(self._out) or 0 :]
+            self._out = self._out[self._stream.write(self._out) or 0 :]
