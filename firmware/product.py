@@ -100,14 +100,25 @@ def _link(t: Table, host: str | None, folder: Path) -> Settings:
         del link["max_pdu"]
     if link["kind"] == "serial":
         link["kind"] = "uart"
-    elif host:
+    elif host and link["kind"] == "tcp":
         name, _, port = host.rpartition(":")
         if not name or not port.isdigit():
             raise t.error("host", f"{host!r} is not name:port")
         link.update(host=name, port=int(port))
-    if "host" not in link and link["kind"] == "tcp":
+    if "host" not in link and link["kind"] in ("tcp", "http"):
         raise t.error("host", "is missing: where does this link lead?")
+    if link["kind"] == "http":
+        _complete_http(t, link)
     return link
+
+
+def _complete_http(t: Table, link: Settings) -> None:
+    link.setdefault("port", 443 if link.get("tls") else 80)
+    if "proxy" in link and link.get("tls"):
+        raise t.error("proxy", "reads what it passes on: with tls = true there is none")
+    for key in ("poll_ms", "body_bytes"):
+        if link[key] == _default(LINKS["http"], key):
+            del link[key]
 
 
 def _secure(t: Table, link: Settings, folder: Path) -> None:

@@ -289,6 +289,17 @@ LINKS = {
         "max_pdu": Key(whole(64, 1024), 1024),
         **TLS,
     },
+    "http": {
+        "host": Key(anything),
+        "port": Key(whole(1, 65_535)),
+        "proxy": Key(text(r"[^:\s]{1,64}:\d{1,5}", 'a text like "proxy.example:3128"')),
+        "poll": Key(duration(1000, 600_000), 60_000, "poll_ms"),
+        "body_bytes": Key(whole(2048, 32_768), 4096),
+        "ssid": Key(text(r".{1,32}", "a text of 1 to 32 characters")),
+        "password": Key(text(r".{8,63}", "a text of 8 to 63 characters")),
+        "max_pdu": Key(whole(64, 1024), 1024),
+        **TLS,
+    },
 }
 CHANNEL = {
     "unit": Key(text(r"[^\s]{0,16}", "a SenML unit of at most 16 characters"), required=True),

@@ -106,6 +106,7 @@ class App:
 
     def _link(self, settings: dict, gmtime, random_u32) -> None:
         kind = settings["kind"]
+        settings["device"] = self.device  # a name on networks that have addresses for everybody
         link = load("links." + kind).Link(settings, self._hardware, random_u32)
         if hasattr(link, "console"):
             link.console = lambda line, typing: self._console(link, gmtime, line, typing)

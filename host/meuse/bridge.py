@@ -91,6 +91,10 @@ class Bridge:
             self._later(STRANGER_S, session, self._expect)
         return session
 
+    def has_key(self, device: str) -> bool:
+        """Whether this device may speak where nobody is trusted."""
+        return bool(self._identity.keys(device))
+
     def _expect(self, session: Session) -> None:
         """Nobody has said who they are for a while. While nothing is read, nobody could."""
         if self._held:

@@ -41,6 +41,7 @@ def check_host(settings: Settings) -> list[Finding]:
     if settings.tls.listen:
         found.append(_tls(settings.tls))
         found.extend(_listen(address, running, "tls") for address in settings.tls.listen)
+    found.extend(_listen(address, running, "http") for address in settings.http.listen)
     for port in settings.serial:
         found.extend(_serial(port, running))
     return found

@@ -65,6 +65,18 @@ class TlsSettings:
 
 
 @dataclass(frozen=True)
+class HttpSettings:
+    listen: list[str] = field(
+        default_factory=list,
+        metadata=about("addresses to listen on for requests, HOST:PORT"),
+    )
+    max_connections: int = field(
+        default=1_000,
+        metadata=about("more are answered with 503", low=1, high=60_000),
+    )
+
+
+@dataclass(frozen=True)
 class SerialSettings:
     port: str = field(default="", metadata=about("path, glob (/dev/serial/by-id/*) or usb:SERIALNUMBER"))
     baud: int = field(default=115_200, metadata=about("bits per second", low=300, high=12_000_000))
@@ -101,6 +113,7 @@ class Settings:
     host: HostSettings = field(default_factory=HostSettings)
     tcp: TcpSettings = field(default_factory=TcpSettings)
     tls: TlsSettings = field(default_factory=TlsSettings)
+    http: HttpSettings = field(default_factory=HttpSettings)
     serial: list[SerialSettings] = field(default_factory=list)
     trust: TrustSettings = field(default_factory=TrustSettings)
     journal: JournalSettings = field(default_factory=JournalSettings)
@@ -150,10 +163,12 @@ def read_settings(table: dict[str, Any], name: str) -> Settings:
             raise ConfigError(f"{name}: serial[{number}].port is missing", "name a path, a glob or usb:SERIAL")
     for address in settings.tcp.listen:
         parse_address(address, f"{name}: tcp.listen")
+    for address in settings.http.listen:
+        parse_address(address, f"{name}: http.listen")
     _check_tls(settings, name)
     for link in settings.trust.links:
         if link.partition(":")[0] not in LINK_KINDS:
-            near = difflib.get_close_matches(link, LINK_KINDS, n=1)
+            near = difflib.get_close_matches(link, LINK_KINDS, n=1) if link != "http" else []
             advice = f"did you mean {near[0]!r}?" if near else "serial, tcp, or one link such as serial:/dev/ttyUSB0"
             raise ConfigError(f"{name}: trust.links: {link!r} is no link", advice)
     return settings

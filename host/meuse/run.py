@@ -11,6 +11,8 @@ import logging
 import os
 from pathlib import Path
 
+from starlette.applications import Starlette
+
 from meuse import announced, housekeeping
 from meuse.bridge import Bridge
 from meuse.clock import Clock
@@ -26,9 +28,11 @@ from meuse.keys import FOLDER as KEYS_FOLDER
 from meuse.keys import KeyStore
 from meuse.lake.task import LakeWriter
 from meuse.links import Link, tls
+from meuse.links.http import HttpLink
 from meuse.links.serial import SerialLink
 from meuse.links.tcp import TcpLink, room_for
 from meuse.status import Status
+from meuse.web import WebServer
 
 log = logging.getLogger(__name__)
 
@@ -57,6 +61,8 @@ class Host:
         self.links: list[Link] = []
         self.tcp: list[TcpLink] = []
         self.tls: list[TcpLink] = []
+        self.web: list[WebServer] = []
+        self.requests: HttpLink | None = None
         self._lock: int | None = None
         self._committing: asyncio.Task[None] | None = None
         self._beside: list[asyncio.Task[None]] = []
@@ -90,6 +96,7 @@ class Host:
     async def _start_links(self) -> None:
         await self._start_tcp()
         await self._start_tls()
+        await self._start_http()
         for port in self.settings.serial:
             await self._start_link(SerialLink(port.port, port.baud, self.bridge.opened))
 
@@ -99,7 +106,9 @@ class Host:
 
     async def _start_tcp(self) -> None:
         tcp = self.settings.tcp
-        most = room_for(tcp.max_connections * len(tcp.listen)) // max(1, len(tcp.listen))
+        if not tcp.listen:
+            return
+        most = room_for(tcp.max_connections * len(tcp.listen)) // len(tcp.listen)
         if most < tcp.max_connections:
             log.warning("the system allows %d connections, not %d: raise `ulimit -n`", most, tcp.max_connections)
         for address in tcp.listen:
@@ -123,6 +132,19 @@ class Host:
             await self._start_link(link)
             self.tls.append(link)
             log.info("listening on %s with TLS", link.address)
+
+    async def _start_http(self) -> None:
+        found = self.settings.http
+        if not found.listen:
+            return
+        self.requests = HttpLink(self.bridge.opened, self.bridge.has_key, self.commits.settled)
+        app = Starlette(routes=[*self.requests.routes])
+        most = room_for(found.max_connections * len(found.listen)) // len(found.listen)
+        for address in found.listen:
+            server = WebServer(*parse_address(address, "http.listen"), app, most)
+            await self._start_link(server)
+            self.web.append(server)
+            log.info("listening on http://%s", server.address)
 
     def _handshake_failed(self, peer: str, why: str) -> None:
         self.bridge.turned_away(f"{tls.KIND}:{peer}", "tls_handshake", why)
@@ -153,6 +175,8 @@ class Host:
             await asyncio.gather(self._committing, return_exceptions=True)
         for link in self.links:
             await link.close()
+        if self.requests is not None:
+            self.requests.close()
         for task in self._beside:
             task.cancel()
         await asyncio.gather(*self._beside, return_exceptions=True)

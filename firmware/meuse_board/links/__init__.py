@@ -16,7 +16,7 @@
     receive(now_ms)     next E2E packet or None; also moves the link's own business: reconnecting, writing what waits
     pollable            what select.poll may wait on, or None
     due_ms              uptime at which receive() wants to be called even when nothing arrives
-    trouble             why it is not up, in words; None when nothing is known, or it is up. A link may lack it
+    problem             (where a link has it) what keeps it down, in words; None while nothing does
     sent, received      packets so far
     damaged             frames received that were no frames
 """
