@@ -123,7 +123,7 @@ def _complete_http(t: Table, link: Settings) -> None:
 
 def _secure(t: Table, link: Settings, folder: Path) -> None:
     """Files of certificates and keys become their bytes: a board has no other way to get them."""
-    given = [key for key in ("ca", "cert", "client_key", "server_name") if key in link]
+    given = [key for key in ("ca", "cert", "client_key", "server_name", "clock") if key in link]
     if not link.get("tls"):
         link.pop("tls", None)
         if given:

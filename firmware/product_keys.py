@@ -4,6 +4,7 @@ Owns the vocabulary and the words of its errors (key path, what is wrong, which 
 Refuses to know what becomes of a value. Numbers with a point are read exactly, never as floats.
 """
 
+import datetime
 import difflib
 import re
 import tomllib
@@ -206,6 +207,12 @@ def flag(value: Any) -> bool:
     return value
 
 
+def day(value: Any) -> list[int]:
+    if type(value) is not datetime.date:
+        raise ValueError("is a day, written like 2026-01-31 without quotes")
+    return [value.year, value.month, value.day]
+
+
 def pins(value: Any) -> list[int]:
     if not isinstance(value, list) or not 1 <= len(value) <= 16:
         raise ValueError("is a list of 1 to 16 pins")
@@ -272,6 +279,7 @@ TLS = {  # of links over TCP; files are named relative to the product's
     "cert": Key(anything),
     "client_key": Key(anything),
     "server_name": Key(anything),
+    "clock": Key(day),
 }
 LINKS = {
     "serial": {

@@ -195,10 +195,11 @@ def test_every_key_is_documented_and_every_documented_key_exists(root: Path) -> 
 def test_certificates_go_onto_the_board_as_der(tmp_path: Path) -> None:
     ca, own = sign(tmp_path, "ca", "Meuse test CA"), sign(tmp_path, "own", "board-1")
     (tmp_path / "own.der").write_bytes(own.cert_der)
-    words = 'tls = true\nca = "ca.pem"\ncert = "own.der"\nclient_key = "own.key"\n'
+    words = 'tls = true\nca = "ca.pem"\ncert = "own.der"\nclient_key = "own.key"\nclock = 2026-01-31\n'
     link = compiled(tmp_path, RIGHT + words)["links"][0]
     assert (link["tls"], link["ca"], link["cert"]) == (True, ca.cert_der, own.cert_der)
     assert link["client_key"] == own.key_der
+    assert link["clock"] == [2026, 1, 31]
 
 
 @pytest.mark.parametrize(
@@ -210,6 +211,9 @@ def test_certificates_go_onto_the_board_as_der(tmp_path: Path) -> None:
         ('tls = true\nca = "ca.key"', "ca.key holds no certificate, as PEM or DER"),
         ('tls = true\nca = "ca.pem"\ncert = "ca.pem"', "links.0.client_key: is missing: both or none"),
         ('tls = true\nca = "ca.pem"\ncert = "ca.pem"\nclient_key = "locked.key"', "is locked with a password"),
+        ('tls = true\nca = "ca.pem"\nclock = "today"', "links.0.clock: is a day, written like 2026-01-31"),
+        ('kind = "http"\nproxy = "p:1"\ntls = true\nca = "ca.pem"', "links.0.proxy: reads what it passes on"),
+        ('kind = "http"\nproxy = "p"', "links.0.proxy: is a text like"),
         ('tls = true\nca = "long.der"', "is larger than 4096 bytes"),
     ],
 )
@@ -218,5 +222,6 @@ def test_certificates_that_cannot_work_are_refused(tmp_path: Path, words: str, t
     lines = ("-----BEGIN ENCRYPTED PRIVATE KEY-----", "AAAA", "-----END ENCRYPTED PRIVATE KEY-----")
     (tmp_path / "locked.key").write_text("\n".join(lines))
     (tmp_path / "long.der").write_bytes(b"0" * 5000)
-    example = 'host = "example.net"\n'
-    assert told in refusal(tmp_path, example, example + words + "\n")
+    example = 'kind = "tcp"\nhost = "example.net"\n'
+    words = words if words.startswith("kind") else 'kind = "tcp"\n' + words
+    assert told in refusal(tmp_path, example, 'host = "example.net"\n' + words + "\n")

@@ -2,8 +2,10 @@
 
 import contextlib
 import copy
+import os
 import select
 import socket
+import subprocess
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -94,9 +96,10 @@ def refused(board: NetworkBoard, host: RealHost, words: str, told: str) -> None:
 def test_readings_arrive_whoever_signed_the_host_is_known(tmp_path: Path, make: Make) -> None:
     world = World(tmp_path / "world")
     with world.host() as host:
-        board = make(host, world.link())
+        board = make(host, world.link(clock=[2026, 1, 31]))
         board.start()
         board.until_stored(20)
+        assert (board.folder / "clock").read_text() == "2026-1-31", "set before certificates are looked at"
         assert "tls to localhost" in board.links() and " up, " in board.links()
         assert board.stop(60) == 0
         board.complete()
@@ -170,6 +173,22 @@ def test_a_board_with_a_foreign_certificate_is_refused(closed_world: tuple[World
     own: Signed = sign(world.folder, "stranger", "bench-1", world.foreign)
     board = make(host, world.link(cert=own.cert_der, client_key=own.key_der))
     refused(board, host, "does it want another certificate", "its certificate: ")
+
+
+def test_a_clock_that_is_behind_is_set_and_no_other(board_path: str, micropython: str) -> None:
+    """Simulated: machine.RTC only remembers; whether a port's TLS reads it is the port's business."""
+    script = (
+        "import machine; from meuse_board.hardware import Hardware as H\n"
+        "H({}).clock_at_least([2020, 1, 31]); print(machine.RTC.told); H({}).clock_at_least([2199, 1, 31])\n"
+        "print(machine.RTC.told)"
+    )
+    environment = {**os.environ, "MICROPYPATH": board_path}
+    here, there = socket.socketpair()
+    with here, there:
+        environment["MEUSE_WIRES"] = str(there.fileno())
+        words = [micropython, "-c", script]
+        done = subprocess.run(words, env=environment, pass_fds=[there.fileno()], capture_output=True, text=True)
+    assert done.stdout.split("\n")[:2] == ["None", "(2199, 1, 31, 0, 0, 0, 0, 0)"], done.stderr
 
 
 def test_settings_that_hold_no_certificate_leave_a_board_that_can_say_so(

@@ -130,4 +130,6 @@ class Dial:
             if self._settings.get("tls"):
                 from .tls import wrap
 
+                if "clock" in self._settings:
+                    self._hardware.clock_at_least(self._settings["clock"])
                 self._stream = wrap(self._settings, self.pollable)
