@@ -95,7 +95,8 @@ class NetworkBoard(Board):
         self, folder: Path, path: str, micropython: str, settings: dict[str, Any], link: dict[str, Any], host: RealHost
     ) -> None:
         folder.mkdir(parents=True, exist_ok=True)
-        super().__init__(folder, path, micropython, {**settings, "links": [link, *settings["links"]]})
+        self.settings = {**settings, "links": [link, *settings["links"]]}
+        super().__init__(folder, path, micropython, self.settings)
         self.journal = host
         self._before = {stream for stream, _ in host.records()}  # of boards that were this device in other tests
         (folder / "key").write_bytes(host.key)

@@ -188,8 +188,7 @@ class ReplyCutter:
                 self._left.pop(0)
                 self.cut += 1
 
-    @staticmethod
-    def _ask(board: socket.socket, host: socket.socket) -> None:
+    def _ask(self, board: socket.socket, host: socket.socket) -> None:
         with contextlib.suppress(OSError):
             while data := board.recv(4096):
                 host.sendall(data)
@@ -211,3 +210,48 @@ def test_a_reply_cut_anywhere_loses_and_doubles_nothing(make: Make) -> None:
         board.until_stored(len(board.readings()) + 10)
         assert board.stop(60) == 0
         board.complete()
+
+
+class Closer(ReplyCutter):
+    """A proxy (simulated: a host that gives up kept connections) that hangs up on a connection's third request."""
+
+    def __init__(self, port: int, times: int) -> None:
+        super().__init__(port, ())
+        self._times = times
+        self.hellos = 0
+
+    def _ask(self, board: socket.socket, host: socket.socket) -> None:
+        requests = 0
+        with contextlib.suppress(OSError):
+            while data := board.recv(4096):
+                requests += data.startswith(b"POST ")
+                if requests == 3 and self.cut < self._times:
+                    self.cut += 1
+                    break
+                host.sendall(data)
+                self.hellos += data.count(b"bench-1") - data.count(b"/bench-1 HTTP")
+        for one in (board, host):
+            with contextlib.suppress(OSError):
+                one.shutdown(socket.SHUT_RDWR)
+
+
+def test_a_request_on_a_connection_that_was_given_up_goes_again_at_once(make: Make) -> None:
+    """The link does not go down for it: there is no HELLO for every connection."""
+    with contextlib.closing(Closer(HOST_PORT, 3)) as closer:
+        board = make(port=closer.port)
+        board.start()
+        board.until(lambda: closer.cut == 3, 60)
+        board.until_stored(len(board.readings()) + 10)
+        assert 1 <= closer.hellos < closer.cut
+        assert board.stop(60) == 0
+        board.complete()
+
+
+def test_a_connection_that_was_closed_between_two_requests_is_made_anew(make: Make, tmp_path: Path) -> None:
+    port = free_port()
+    more = "keepalive_timeout 1s;"
+    with proxy(tmp_path / "nginx", str(port), f"proxy_pass http://127.0.0.1:{HOST_PORT};", more):
+        board = make(port=port, poll_ms=600_000)
+        (group,) = board.settings["groups"]
+        board.deploy({**board.settings, "groups": [{**group, "tick_ms": 500, "period_ms": 2500}]})
+        all_arrives(board, 3)
