@@ -20,6 +20,7 @@ AGAIN_MS = 1000  # after frames that were not answered yet: their records are be
 
 class Link:
     cost = 20
+    overhead = 340  # one packet in a request of its own: both heads, and TCP
     ordered = True
 
     def __init__(self, settings: dict, hardware, random_u32):

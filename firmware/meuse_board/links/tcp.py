@@ -23,6 +23,8 @@ class Link:
         self.name = "%s to %s:%d" % (kind, settings["host"], settings["port"])
         self.mtu = settings.get("max_pdu", 1024)
         self.problem = None
+        if settings.get("tls"):
+            self.overhead += 29  # header, nonce and tag of a TLS 1.2 record
         self._dial = Dial(settings, hardware, random_u32)
         self._stream = None
         self._deframer = None
