@@ -8,7 +8,6 @@ reach a board.
 """
 
 import argparse
-import ssl
 import sys
 from binascii import crc32
 from fractions import Fraction
@@ -19,6 +18,7 @@ ROOT = Path(__file__).resolve().parent
 if __name__ == "__main__":
     sys.path[:0] = [str(ROOT), str(ROOT.parent / "protocol")]
 
+from certificates import der  # noqa: E402
 from meuse_board.config import packed  # noqa: E402
 from meuse_protocol.msgpack import pack  # noqa: E402
 from product_keys import (  # noqa: E402
@@ -81,7 +81,7 @@ def settings(path: Path, host: str | None = None) -> Settings:
     out["groups"] = _groups(channels, batch, table)
     out["log"] = _log(table.table("log"))
     out["health_ms"] = table.table("health").take(HEALTH)["period_ms"]
-    out["links"] = [_link(t, host, path) for t in table.array("links")]
+    out["links"] = [_link(t, host, path.parent) for t in table.array("links")]
     if not out["links"]:
         raise table.error("links", "readings need a way out: add [[links]]")
     out["outputs"] = [t.take(OUTPUT) for t in table.array("outputs")]
@@ -95,44 +95,67 @@ def _of_kind(t: Table, kinds: dict[str, dict[str, Any]]) -> Settings:
     return {"kind": kind, **t.take(kinds[kind])}
 
 
-def _link(t: Table, host: str | None, path: Path) -> Settings:
+def _link(t: Table, host: str | None, folder: Path) -> Settings:
     kind = t.choice("kind", tuple(LINKS))
     link: Settings = {"kind": kind, **t.take({**LINKS[kind], **SEVERAL})}
     if not link["sealed"]:
         del link["sealed"]
     if len(link.keys() & {"carries", "budget_kb", "sealed"}) and "cost" not in link:
         link["cost"] = USUAL_COST[kind]  # the board looks for what is special where it finds a cost
+    _secure(t, link, folder)
     if link["max_pdu"] == LINKS[link["kind"]]["max_pdu"].default:
         del link["max_pdu"]
     if link["kind"] == "serial":
         link["kind"] = "uart"
-    elif link["kind"] == "mqtt":
-        _complete_mqtt(t, link, path.parent)
-    elif host:
+    elif host and link["kind"] == "tcp":
         name, _, port = host.rpartition(":")
         if not name or not port.isdigit():
             raise t.error("host", f"{host!r} is not name:port")
         link.update(host=name, port=int(port))
-    if "host" not in link and link["kind"] == "tcp":
+    if "host" not in link and link["kind"] in ("tcp", "http"):
         raise t.error("host", "is missing: where does this link lead?")
+    if link["kind"] == "http":
+        _complete_http(t, link)
+    elif link["kind"] == "mqtt":
+        _complete_mqtt(t, link)
     return link
 
 
-def _complete_mqtt(t: Table, link: Settings, folder: Path) -> None:
-    """The port that goes with `tls`; the certificate as boards read it (DER), out of the file that `ca` names."""
+def _complete_mqtt(t: Table, link: Settings) -> None:
     link.setdefault("port", 8883 if link.get("tls") else 1883)
     if "user_password" in link and "user" not in link:
         raise t.error("user", "is missing: whose password is it?")
+
+
+def _complete_http(t: Table, link: Settings) -> None:
+    link.setdefault("port", 443 if link.get("tls") else 80)
+    if "proxy" in link and link.get("tls"):
+        raise t.error("proxy", "reads what it passes on: with tls = true there is none")
+    for key in ("poll_ms", "body_bytes"):
+        if link[key] == _default(LINKS["http"], key):
+            del link[key]
+
+
+def _secure(t: Table, link: Settings, folder: Path) -> None:
+    """Files of certificates and keys become their bytes: a board has no other way to get them."""
+    given = [key for key in ("ca", "cert", "client_key", "server_name", "clock") if key in link]
     if not link.get("tls"):
-        if "ca" in link:
-            raise t.error("ca", "is of use with tls = true only")
+        link.pop("tls", None)
+        if given:
+            raise t.error(given[0], "says nothing without tls = true")
         return
     if "ca" not in link:
-        raise t.error("ca", "is missing: a board knows no authorities, and would tell its password to anybody")
-    try:
-        link["ca"] = ssl.PEM_cert_to_DER_cert((folder / link["ca"]).read_text("ascii").strip())
-    except (OSError, ValueError) as e:
-        raise t.error("ca", f"names a file with one certificate in PEM form: {e}") from None
+        raise t.error("ca", "is missing: which certificate, or whose, does the board believe?")
+    if ("cert" in link) != ("client_key" in link):
+        raise t.error("client_key" if "cert" in link else "cert", "is missing: both or none")
+    for key in ("ca", "cert", "client_key"):
+        if key in link:
+            try:
+                link[key] = der((folder / link[key]).read_bytes(), key == "client_key")
+            except OSError as e:
+                raise t.error(key, f"{folder / link[key]}: {e.strerror}") from None
+            except ValueError as e:
+                raise t.error(key, f"{folder / link[key]} {e}") from None
 
 
 def _channel(name: str, t: Table, buses: Settings, period_ms: int | None) -> Settings:

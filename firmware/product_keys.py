@@ -4,6 +4,7 @@ Owns the vocabulary and the words of its errors (key path, what is wrong, which 
 Refuses to know what becomes of a value. Numbers with a point are read exactly, never as floats.
 """
 
+import datetime
 import difflib
 import re
 import tomllib
@@ -214,6 +215,12 @@ def flag(value: Any) -> bool:
     return value
 
 
+def day(value: Any) -> list[int]:
+    if type(value) is not datetime.date:
+        raise ValueError("is a day, written like 2026-01-31 without quotes")
+    return [value.year, value.month, value.day]
+
+
 def pins(value: Any) -> list[int]:
     if not isinstance(value, list) or not 1 <= len(value) <= 16:
         raise ValueError("is a list of 1 to 16 pins")
@@ -274,6 +281,14 @@ BUSES = {
         "baudrate": Key(whole(10_000, 5_000_000)),
     },
 }
+TLS = {  # of links over TCP; files are named relative to the product's
+    "tls": Key(flag, False),
+    "ca": Key(anything),
+    "cert": Key(anything),
+    "client_key": Key(anything),
+    "server_name": Key(anything),
+    "clock": Key(day),
+}
 LINKS = {
     "serial": {
         "uart": Key(whole(0, 9)),
@@ -288,6 +303,18 @@ LINKS = {
         "ssid": Key(text(r".{1,32}", "a text of 1 to 32 characters")),
         "password": Key(text(r".{8,63}", "a text of 8 to 63 characters")),
         "max_pdu": Key(whole(64, 1024), 1024),
+        **TLS,
+    },
+    "http": {
+        "host": Key(anything),
+        "port": Key(whole(1, 65_535)),
+        "proxy": Key(text(r"[^:\s]{1,64}:\d{1,5}", 'a text like "proxy.example:3128"')),
+        "poll": Key(duration(1000, 600_000), 60_000, "poll_ms"),
+        "body_bytes": Key(whole(2048, 32_768), 4096),
+        "ssid": Key(text(r".{1,32}", "a text of 1 to 32 characters")),
+        "password": Key(text(r".{8,63}", "a text of 8 to 63 characters")),
+        "max_pdu": Key(whole(64, 1024), 1024),
+        **TLS,
     },
     "mqtt": {
         "host": Key(anything, required=True),
@@ -308,7 +335,7 @@ SEVERAL = {  # of every link
     "budget": Key(kilobytes, name="budget_kb"),
     "sealed": Key(flag, False),
 }
-USUAL_COST = {"serial": 0, "tcp": 10, "mqtt": 20}  # the links' own, meuse_board/links
+USUAL_COST = {"serial": 0, "tcp": 10, "mqtt": 20, "http": 30}  # the links' own, meuse_board/links
 CHANNEL = {
     "unit": Key(text(r"[^\s]{0,16}", "a SenML unit of at most 16 characters"), required=True),
     "decimals": Key(whole(0, 9), 0),

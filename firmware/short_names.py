@@ -10,6 +10,7 @@ import ast
 import io
 import itertools
 import socket
+import ssl
 import string
 from collections import Counter
 from collections.abc import Iterable, Iterator
@@ -19,6 +20,7 @@ from source import Module, each_word
 SHORT = 2  # names up to this length gain nothing
 # Objects of the interpreter have these names too, beside what CPython's types of the same kind have.
 TYPES = (int, str, bytes, bytearray, list, tuple, dict, set, io.BytesIO, io.FileIO, OSError, socket.socket)
+TYPES += (ssl.SSLContext,)  # its `verify_mode` under a short name would verify nothing, without a word
 MICROPYTHON = frozenset(
     """active config connect digest feed hexdigest ifconfig init ioctl ipoll irq isconnected modify off on poll
     readblocks readfrom readfrom_into readfrom_mem readfrom_mem_into readinto register scan setblocking status

@@ -93,6 +93,9 @@ class Console:
             if app.refused:
                 yield "PROBLEM  the host refuses this board: %s (code %d)" % (app.refused.text or "?", app.refused.code)
             yield text + ("never heard" if runner.heard_ms is None else "heard %s ago" % span(now - runner.heard_ms))
+            problem = getattr(link, "problem", None)
+            if problem:
+                yield "PROBLEM  %s: %s" % (link.name, problem)
         if app.supervisor:
             yield from app.supervisor.lines(now)
 

@@ -2,6 +2,8 @@
 single pins, that imports `machine`; knows nothing of channels, links or records.
 """
 
+import time
+
 import machine
 
 # BOOT causes, the protocol's numbers, by machine's names; a port lacks some of them.
@@ -72,6 +74,14 @@ class Hardware:
         if not self._station:
             return None
         return self._station.ifconfig()[3], 53
+
+    def clock_at_least(self, day) -> None:
+        """Sets the port's clock to [year, month, day] if it is behind, as it is after every start without a battery.
+
+        Only TLS asks that clock, for the dates of certificates; readings are dated by clock.py.
+        """
+        if list(time.gmtime()[:3]) < day:
+            machine.RTC().datetime(tuple(day) + (0, 0, 0, 0, 0))
 
     def feed(self, timeout_ms: int) -> None:
         """Starts the watchdog at the first call, feeds it at each; RP2's bites after 8.3 s at most."""

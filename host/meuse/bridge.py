@@ -92,6 +92,10 @@ class Bridge:
             self._later(STRANGER_S, session, self._expect)
         return session
 
+    def has_key(self, device: str) -> bool:
+        """Whether this device may speak where nobody is trusted."""
+        return bool(self._identity.keys(device))
+
     def _expect(self, session: Session) -> None:
         """Nobody has said who they are for a while. While nothing is read, nobody could."""
         if self._held:
@@ -162,10 +166,18 @@ class Bridge:
 
     def violated(self, session: Session, counter: str, detail: str) -> None:
         """Something a person may want to know; how much of it is bounded."""
+        self._report(session.name, session.device, counter, detail)
+
+    def turned_away(self, name: str, counter: str, detail: str) -> None:
+        """A stranger that came to no session."""
+        self.count(counter)
+        self._report(name, None, counter, detail)
+
+    def _report(self, name: str, device: str | None, counter: str, detail: str) -> None:
         self.count("violations")
         if self._violations.allow(self.clock.now_ms()):
-            log.warning("%s: %s: %s", session.name, counter, detail)
-            self.commits.event(counter.replace("_", "-"), session.device, f"{session.name}: {detail}")
+            log.warning("%s: %s: %s", name, counter, detail)
+            self.commits.event(counter.replace("_", "-"), device, f"{name}: {detail}")
 
     def noted(self, stream: int, kind: int, record: bytes) -> None:
         """A SCHEMA or an ANCHOR came."""

@@ -13,13 +13,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from meuse import sim, storage_checks
-from meuse.config import SerialSettings, Settings, parse_address
+from meuse.config import SerialSettings, Settings, TlsSettings, parse_address
 from meuse.errors import ConfigError, HostError
 from meuse.findings import Finding, fail, note, ok
 from meuse.invocation import meuse
 from meuse.journal.database import FILE_NAME
 from meuse.keys import FOLDER as KEYS_FOLDER
 from meuse.keys import SUFFIX, KeyStore
+from meuse.links import tls
 from meuse.links.serial import matching
 from meuse.run import LOCK_FILE
 
@@ -37,6 +38,10 @@ def check_host(settings: Settings) -> list[Finding]:
         found.append(note("host", "runs on this data already"))
     for address in settings.tcp.listen:
         found.append(_listen(address, running))
+    if settings.tls.listen:
+        found.append(_tls(settings.tls))
+        found.extend(_listen(address, running, "tls") for address in settings.tls.listen)
+    found.extend(_listen(address, running, "http") for address in settings.http.listen)
     for port in settings.serial:
         found.extend(_serial(port, running))
     return found
@@ -97,18 +102,31 @@ def _data(data: Path) -> Iterator[Finding]:
         yield ok("disk", state)
 
 
-def _listen(address: str, running: bool) -> Finding:
-    host, port = parse_address(address, "tcp.listen")
+def _tls(settings: TlsSettings) -> Finding:
+    try:
+        tls.load(settings)
+    except ConfigError as error:
+        return fail("tls", error.message, error.advice)
+    wrong = tls.out_of_date(settings)
+    if wrong:
+        return note("tls", f"the certificate {wrong}", "boards with a clock will refuse it: make another")
+    who = "boards need one signed by client_ca" if settings.client_ca else "boards need none"
+    return ok("tls", f"certificate and key fit; {who}")
+
+
+def _listen(address: str, running: bool, kind: str = "tcp") -> Finding:
+    host, port = parse_address(address, f"{kind}.listen")
     if running:
-        return note(f"tcp {address}", "not tried while the host runs")
+        return note(f"{kind} {address}", "not tried while the host runs")
     try:
         family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
         with socket.socket(family, socket.SOCK_STREAM) as sock:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             sock.bind((host, port))
     except OSError as error:
-        return fail(f"tcp {address}", str(error.strerror or error), "name another: --tcp HOST:PORT")
-    return ok(f"tcp {address}", "free")
+        where = "--tcp HOST:PORT" if kind == "tcp" else f"{kind}.listen"
+        return fail(f"{kind} {address}", str(error.strerror or error), f"name another: {where}")
+    return ok(f"{kind} {address}", "free")
 
 
 def _serial(port: SerialSettings, running: bool) -> Iterator[Finding]:

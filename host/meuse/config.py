@@ -19,7 +19,7 @@ from meuse.errors import ConfigError
 
 DEFAULT_FILE = "meuse.toml"
 
-LINK_KINDS = ("serial", "tcp")
+LINK_KINDS = ("serial", "tcp", "tls")
 
 # Nobody asked for this address when a host's `tcp.listen` is this very list.
 DEFAULT_LISTEN = ["127.0.0.1:7878"]
@@ -48,6 +48,33 @@ class TcpSettings:
     max_connections: int = field(
         default=10_000,
         metadata=about("more are closed at once (4 kB each while idle)", low=1, high=60_000),
+    )
+
+
+@dataclass(frozen=True)
+class TlsSettings:
+    listen: list[str] = field(
+        default_factory=list,
+        metadata=about("addresses to listen on with TLS, HOST:PORT"),
+    )
+    cert: str = field(default="", metadata=about("PEM file: the host's certificate, and those between it and the CA"))
+    key: str = field(default="", metadata=about("PEM file: the certificate's key, without password"))
+    client_ca: str = field(default="", metadata=about("PEM file: who signs boards' certificates; empty: none needed"))
+    max_connections: int = field(
+        default=1_000,
+        metadata=about("more are closed at once (300 kB each)", low=1, high=60_000),
+    )
+
+
+@dataclass(frozen=True)
+class HttpSettings:
+    listen: list[str] = field(
+        default_factory=list,
+        metadata=about("addresses to listen on for requests, HOST:PORT"),
+    )
+    max_connections: int = field(
+        default=1_000,
+        metadata=about("more are answered with 503", low=1, high=60_000),
     )
 
 
@@ -85,7 +112,7 @@ class BrokerAddress(typing.NamedTuple):
 class TrustSettings:
     links: list[str] = field(
         default_factory=lambda: ["serial"],
-        metadata=about("where devices without a key are accepted: serial, tcp or one link's name"),
+        metadata=about("where devices without a key are accepted: serial, tcp, tls or one link's name"),
     )
 
 
@@ -111,6 +138,8 @@ class Settings:
 
     host: HostSettings = field(default_factory=HostSettings)
     tcp: TcpSettings = field(default_factory=TcpSettings)
+    tls: TlsSettings = field(default_factory=TlsSettings)
+    http: HttpSettings = field(default_factory=HttpSettings)
     serial: list[SerialSettings] = field(default_factory=list)
     mqtt_link: list[MqttLinkSettings] = field(default_factory=list)
     trust: TrustSettings = field(default_factory=TrustSettings)
@@ -163,16 +192,29 @@ def read_settings(table: dict[str, Any], name: str) -> Settings:
         parse_address(address, f"{name}: tcp.listen")
     for number, broker in enumerate(settings.mqtt_link):
         _check_broker(broker, f"{name}: mqtt_link[{number}]")
+    for address in settings.http.listen:
+        parse_address(address, f"{name}: http.listen")
+    _check_tls(settings, name)
     for link in settings.trust.links:
         if link.partition(":")[0] == "mqtt":
             raise ConfigError(
                 f"{name}: trust.links: boards behind a broker need keys", f"take {link!r} out; provision the boards"
             )
         if link.partition(":")[0] not in LINK_KINDS:
-            near = difflib.get_close_matches(link, LINK_KINDS, n=1)
+            near = difflib.get_close_matches(link, LINK_KINDS, n=1) if link != "http" else []
             advice = f"did you mean {near[0]!r}?" if near else "serial, tcp, or one link such as serial:/dev/ttyUSB0"
             raise ConfigError(f"{name}: trust.links: {link!r} is no link", advice)
     return settings
+
+
+def _check_tls(settings: Settings, name: str) -> None:
+    for address in settings.tls.listen:
+        parse_address(address, f"{name}: tls.listen")
+    for key in ("cert", "key") if settings.tls.listen else ():
+        if not getattr(settings.tls, key):
+            raise ConfigError(f"{name}: tls.{key} is missing", "name a PEM file, or listen = [] for no TLS")
+    if "tls" in settings.trust.links and not settings.tls.client_ca:
+        raise ConfigError(f"{name}: trust.links: anybody may connect with TLS", "name who signs boards: tls.client_ca")
 
 
 def parse_address(text: str, where: str) -> tuple[str, int]:

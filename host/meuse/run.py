@@ -11,6 +11,8 @@ import logging
 import os
 from pathlib import Path
 
+from starlette.applications import Starlette
+
 from meuse import announced, housekeeping
 from meuse.bridge import Bridge
 from meuse.clock import Clock
@@ -25,11 +27,13 @@ from meuse.journal.sqlite import SqliteJournal
 from meuse.keys import FOLDER as KEYS_FOLDER
 from meuse.keys import KeyStore
 from meuse.lake.task import LakeWriter
-from meuse.links import Link
+from meuse.links import Link, tls
+from meuse.links.http import HttpLink
 from meuse.links.mqtt import MqttLink
 from meuse.links.serial import SerialLink
 from meuse.links.tcp import TcpLink, room_for
 from meuse.status import Status
+from meuse.web import WebServer
 
 log = logging.getLogger(__name__)
 
@@ -57,6 +61,9 @@ class Host:
         self.clock = Clock()
         self.links: list[Link] = []
         self.tcp: list[TcpLink] = []
+        self.tls: list[TcpLink] = []
+        self.web: list[WebServer] = []
+        self.requests: HttpLink | None = None
         self._lock: int | None = None
         self._committing: asyncio.Task[None] | None = None
         self._beside: list[asyncio.Task[None]] = []
@@ -89,6 +96,8 @@ class Host:
 
     async def _start_links(self) -> None:
         await self._start_tcp()
+        await self._start_tls()
+        await self._start_http()
         for port in self.settings.serial:
             await self._start_link(SerialLink(port.port, port.baud, self.bridge.opened))
         for broker in self.settings.mqtt_link:
@@ -100,8 +109,10 @@ class Host:
 
     async def _start_tcp(self) -> None:
         tcp = self.settings.tcp
-        most = room_for(tcp.max_connections * len(tcp.listen)) // max(1, len(tcp.listen))
-        if tcp.listen and most < tcp.max_connections:
+        if not tcp.listen:
+            return
+        most = room_for(tcp.max_connections * len(tcp.listen)) // len(tcp.listen)
+        if most < tcp.max_connections:
             log.warning("the system allows %d connections, not %d: raise `ulimit -n`", most, tcp.max_connections)
         for address in tcp.listen:
             name, port = parse_address(address, "tcp.listen")
@@ -109,6 +120,37 @@ class Host:
             await self._start_link(link)
             self.tcp.append(link)
             log.info("listening on %s", link.address)
+
+    async def _start_tls(self) -> None:
+        found = self.settings.tls
+        if not found.listen:
+            return
+        context = tls.load(found)
+        if wrong := tls.out_of_date(found):
+            log.warning("tls: the certificate %s: boards with a clock will refuse it", wrong)
+        most = room_for(found.max_connections * len(found.listen)) // len(found.listen)
+        for address in found.listen:
+            handshakes = tls.Handshakes(context, self._handshake_failed)
+            link = TcpLink(*parse_address(address, "tls.listen"), self.bridge.opened, most, handshakes)
+            await self._start_link(link)
+            self.tls.append(link)
+            log.info("listening on %s with TLS", link.address)
+
+    async def _start_http(self) -> None:
+        found = self.settings.http
+        if not found.listen:
+            return
+        self.requests = HttpLink(self.bridge.opened, self.bridge.has_key, self.commits.settled)
+        app = Starlette(routes=[*self.requests.routes])
+        most = room_for(found.max_connections * len(found.listen)) // len(found.listen)
+        for address in found.listen:
+            server = WebServer(*parse_address(address, "http.listen"), app, most)
+            await self._start_link(server)
+            self.web.append(server)
+            log.info("listening on http://%s", server.address)
+
+    def _handshake_failed(self, peer: str, why: str) -> None:
+        self.bridge.turned_away(f"{tls.KIND}:{peer}", "tls_handshake", why)
 
     def _lake_trouble(self, trouble: str) -> None:
         if trouble:
@@ -136,6 +178,8 @@ class Host:
             await asyncio.gather(self._committing, return_exceptions=True)
         for link in self.links:
             await link.close()
+        if self.requests is not None:
+            self.requests.close()
         for task in self._beside:
             task.cancel()
         await asyncio.gather(*self._beside, return_exceptions=True)

@@ -111,6 +111,12 @@ class Session:
             self._timer = None
         self._bridge.closed(self)
 
+    def due_in_ms(self) -> int | None:
+        """When something will be sent by itself; None: not before something comes."""
+        now_ms = self._bridge.clock.now_ms()
+        due_ms = self._endpoint.deadline(now_ms)
+        return None if due_ms is None else max(0, due_ms - now_ms)
+
     # -- from the commit queue
 
     def stored(self, seqs: dict[int, list[int]], gaps: list[Gap], waited_ms: int) -> None:

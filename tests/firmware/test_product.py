@@ -13,6 +13,8 @@ import product_keys as keys
 import pytest
 from meuse_board.flash_log import FlashLog
 
+from tests.authority import sign
+
 RIGHT = """
 product = "demo"
 period = "1s"
@@ -200,3 +202,38 @@ def test_a_broker_of_the_file_stays_whatever_the_command_line_says(tmp_path: Pat
     assert compiled(tmp_path, text, "10.0.0.2:99")["links"] == [
         {"kind": "mqtt", "host": "example.net", "port": 1883, "user": "me"}
     ]
+
+
+def test_certificates_go_onto_the_board_as_der(tmp_path: Path) -> None:
+    ca, own = sign(tmp_path, "ca", "Meuse test CA"), sign(tmp_path, "own", "board-1")
+    (tmp_path / "own.der").write_bytes(own.cert_der)
+    words = 'tls = true\nca = "ca.pem"\ncert = "own.der"\nclient_key = "own.key"\nclock = 2026-01-31\n'
+    link = compiled(tmp_path, RIGHT + words)["links"][0]
+    assert (link["tls"], link["ca"], link["cert"]) == (True, ca.cert_der, own.cert_der)
+    assert link["client_key"] == own.key_der
+    assert link["clock"] == [2026, 1, 31]
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        ("tls = true", "links.0.ca: is missing"),
+        ('ca = "ca.pem"', "links.0.ca: says nothing without tls = true"),
+        ('tls = true\nca = "other.pem"', "other.pem: No such file"),
+        ('tls = true\nca = "ca.key"', "ca.key holds no certificate, as PEM or DER"),
+        ('tls = true\nca = "ca.pem"\ncert = "ca.pem"', "links.0.client_key: is missing: both or none"),
+        ('tls = true\nca = "ca.pem"\ncert = "ca.pem"\nclient_key = "locked.key"', "is locked with a password"),
+        ('tls = true\nca = "ca.pem"\nclock = "today"', "links.0.clock: is a day, written like 2026-01-31"),
+        ('kind = "http"\nproxy = "p:1"\ntls = true\nca = "ca.pem"', "links.0.proxy: reads what it passes on"),
+        ('kind = "http"\nproxy = "p"', "links.0.proxy: is a text like"),
+        ('tls = true\nca = "long.der"', "is larger than 4096 bytes"),
+    ],
+)
+def test_certificates_that_cannot_work_are_refused(tmp_path: Path, words: str, told: str) -> None:
+    sign(tmp_path, "ca", "Meuse test CA")
+    lines = ("-----BEGIN ENCRYPTED PRIVATE KEY-----", "AAAA", "-----END ENCRYPTED PRIVATE KEY-----")
+    (tmp_path / "locked.key").write_text("\n".join(lines))
+    (tmp_path / "long.der").write_bytes(b"0" * 5000)
+    example = 'kind = "tcp"\nhost = "example.net"\n'
+    words = words if words.startswith("kind") else 'kind = "tcp"\n' + words
+    assert told in refusal(tmp_path, example, 'host = "example.net"\n' + words + "\n")

@@ -17,6 +17,7 @@
     pollable            what select.poll may wait on, or None
     problem             (where a link has it) what keeps it down, in words; None while nothing does
     due_ms              uptime at which receive() wants to be called even when nothing arrives
+    problem             (where a link has it) what keeps it down, in words; None while nothing does
     sent, received      packets so far
     damaged             frames received that were no frames
 """

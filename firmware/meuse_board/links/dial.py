@@ -13,13 +13,13 @@ from .backoff import Backoff
 FIRST_MS = 500
 LONGEST_MS = 60_000
 CONNECT_MS = 15_000  # Linux and lwIP give up on a SYN after a minute or more
+HANDSHAKE_MS = 30_000  # of TLS: seconds of arithmetic here, and a slow network
 STEADY_MS = 30_000  # a connection that lived shorter counts as a failed attempt
 UNDER_WAY = (errno.EINPROGRESS, errno.EAGAIN, errno.EALREADY)
 
 
 class Dial:
-    """settings: host, port, and of the network (hardware.network); tls: True for TLS, ca: certificate to check it by
-    (DER).
+    """settings: host, port, of the network (hardware.network), and of tls.py where `tls` is true.
 
     `pollable`: what select.poll may wait on, once there is one.
     """
@@ -39,27 +39,47 @@ class Dial:
     def step(self, now: int):
         """What to read() and write() without waiting, once it is connected; None before. OSError: then close().
 
-        With TLS the handshake goes on underneath: until it is done nothing is read or written.
+        With TLS the handshake goes on underneath: until begin() says that it is done nothing is read or written.
         """
-        if now >= self.due_ms:
+        if not self._stream and now >= self.due_ms:
             if self.pollable:
                 self._confirm(now)
             else:
                 self._connect(now)
         return self._stream
 
+    def begin(self, data: bytes, now: int):
+        """Writes the first bytes -> how many, none while a handshake goes on. OSError has words for whom it refuses."""
+        self.due_ms = now + 20
+        if now - self._since_ms > HANDSHAKE_MS:
+            raise OSError(errno.ETIMEDOUT)
+        if self._settings.get("tls"):
+            from .tls import begin
+
+            return begin(self._stream, data)
+        return self._stream.write(data)
+
     def close(self, now: int) -> None:
         """Gives everything back; the next attempt is a pause away."""
         if self._stream and now - self._since_ms >= STEADY_MS:
-            self._backoff.failures = 0
+            self.good()
+        self.hang_up(now)
+        self.due_ms = now + self._backoff.next_ms()
+
+    def hang_up(self, now: int) -> None:
+        """Gives everything back; the next attempt may be at once."""
         try:
-            for one in (self._lookup, self._stream, self.pollable):
+            for one in (self._lookup, self._stream or self.pollable):
                 if one:
                     one.close()
         except OSError:
             pass  # TLS would like to say goodbye
         self.pollable = self._stream = self._lookup = None
-        self.due_ms = now + self._backoff.next_ms()
+        self.due_ms = now
+
+    def good(self) -> None:
+        """What was asked of the peer was done: earlier failures are of no account."""
+        self._backoff.reset()
 
     def _connect(self, now: int) -> None:
         self.due_ms = now + 500
@@ -106,17 +126,10 @@ class Dial:
             raise OSError(errno.ECONNREFUSED)
         else:
             self._since_ms = now
-            self._stream = self._secured() if self._settings.get("tls") else self.pollable
+            self._stream = self.pollable
+            if self._settings.get("tls"):
+                from .tls import wrap
 
-    def _secured(self):
-        try:
-            import ssl
-
-            context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-            context.verify_mode = ssl.CERT_REQUIRED
-            context.load_verify_locations(cadata=self._settings["ca"])
-            return context.wrap_socket(
-                self.pollable, server_hostname=self._settings["host"], do_handshake_on_connect=False
-            )
-        except (ImportError, KeyError, ValueError, MemoryError) as problem:
-            raise OSError("no TLS: %s" % problem)
+                if "clock" in self._settings:
+                    self._hardware.clock_at_least(self._settings["clock"])
+                self._stream = wrap(self._settings, self.pollable)

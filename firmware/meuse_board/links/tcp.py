@@ -1,4 +1,4 @@
-"""TCP to a host: cuts the stream of one connection into frames, and connects again with back-off.
+"""TCP to a host, with TLS where the settings say so: cuts the stream of one connection into frames.
 
 Refuses to know what a packet means, and when a silent host is dead: the runner says so with doubt(), since only
 acknowledgements prove that a host stores. How a connection comes about is dial.py's business.
@@ -19,9 +19,14 @@ class Link:
     overhead = 46
 
     def __init__(self, settings: dict, hardware, random_u32):
-        self.name = "tcp to %s:%d" % (settings["host"], settings["port"])
+        kind = "tls" if settings.get("tls") else "tcp"
+        self.name = "%s to %s:%d" % (kind, settings["host"], settings["port"])
         self.mtu = settings.get("max_pdu", 1024)
+        self.problem = None
+        if settings.get("tls"):
+            self.overhead += 29  # header, nonce and tag of a TLS 1.2 record
         self._dial = Dial(settings, hardware, random_u32)
+        self._stream = None
         self._deframer = None
         self._out = b""
         self.up = False
@@ -38,7 +43,7 @@ class Link:
 
     def close(self, now: int) -> None:
         self._dial.close(now)
-        self.pollable = self._deframer = None
+        self.pollable = self._stream = self._deframer = None
         self.up = False
         self._out = b""
         self.due_ms = self._dial.due_ms
@@ -55,21 +60,28 @@ class Link:
         self._guard(self._write, now)
 
     def receive(self, now: int):
-        return self._guard(self._next if self.up else self._connect, now)
+        if self.up:
+            return self._guard(self._next, now)
+        if now >= self.due_ms:
+            self._guard(self._connect, now)
+        return None
 
     def _guard(self, act, now: int):
         try:
             return act(now)
-        except OSError:
+        except OSError as problem:
+            self.problem = str(problem)
             self.close(now)
             return None
 
     def _connect(self, now: int) -> None:
-        if self._dial.step(now):
+        self._stream = self._dial.step(now)
+        if self._stream and self._dial.begin(b"\0", now):  # the delimiter that opens a stream
             self.pollable = self._dial.pollable
             self._deframer = Deframer(self.mtu + 16, False)
             self.connects += 1
             self.up = True
+            self.problem = None
         self.due_ms = self._dial.due_ms
 
     def _next(self, now: int):
@@ -77,7 +89,7 @@ class Link:
         while True:
             item = self._deframer.next()
             if item is None:
-                data = self.pollable.read(CHUNK)
+                data = self._stream.read(CHUNK)
                 if data is None:
                     self.due_ms = now + (10 if self._out else 1000)
                     return None
@@ -92,4 +104,4 @@ class Link:
 
     def _write(self, now: int) -> None:
         if self._out:
-            self._out = self._out[self.pollable.write(self._out) or 0 :]
+            self._out = self._out[self._stream.write(self._out) or 0 :]

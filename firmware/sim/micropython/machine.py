@@ -103,3 +103,12 @@ def reset_cause():
 
 def unique_id():
     return call(wires.IDENTITY)
+
+
+class RTC:
+    """Simulated: remembers what it was told; time goes on as the operating system says."""
+
+    told = None
+
+    def datetime(self, told):
+        RTC.told = told

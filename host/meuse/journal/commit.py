@@ -57,6 +57,7 @@ class _Waiting:
         self.since_ms = 0  # when the first came
         self.told: dict[Session, tuple[dict[int, list[int]], list[Gap]]] = {}
         self.twins_of: dict[tuple[int, int], Session] = {}
+        self.settled: list[asyncio.Future[None]] = []
 
     def sessions_of(self, stream: int, seq: int) -> list[Session]:
         """Those that brought this record."""
@@ -137,6 +138,15 @@ class CommitQueue:
             self.events_dropped += 1
         self._events.append(Event(self._clock.utc_ms(), device, kind, detail))
         self._wake.set()
+
+    def settled(self) -> asyncio.Future[None]:
+        """Done when everything that waits now is durable and those who brought it were told."""
+        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        if self._waiting.batch.empty():
+            future.set_result(None)
+        else:
+            self._waiting.settled.append(future)
+        return future
 
     def close(self) -> None:
         """Let `run` return as soon as everything is durable, or a last try has failed."""
@@ -223,6 +233,9 @@ class CommitQueue:
             session.stored(seqs, gaps, waited_ms)
         for stream, seq in outcome.conflicts:
             self._conflict(taken, stream, seq)
+        for future in taken.settled:
+            if not future.done():
+                future.set_result(None)
 
     def _has_room(self) -> bool:
         return self.records <= self._max_records * RESUME_SHARE and self.bytes <= self._max_bytes * RESUME_SHARE

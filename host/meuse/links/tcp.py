@@ -1,5 +1,7 @@
 """TCP: listens, accepts, hands over bytes. Reads into one small buffer shared by all connections.
 
+With TLS a connection is one when its handshake is through (tls.py); then it is like any other.
+
 A callback protocol, not a StreamReader: a frame costs less, and a held connection keeps no more
 than what the kernel holds.
 """
@@ -13,7 +15,7 @@ import socket
 from typing import Any, cast
 
 from meuse.errors import NotReachable
-from meuse.links import Opened, Receiver
+from meuse.links import Opened, Receiver, tls
 
 log = logging.getLogger(__name__)
 
@@ -47,13 +49,17 @@ def room_for(connections: int) -> int:
 
 
 class TcpLink:
-    """Listens on one address; `address` is the real one once started."""
+    """Listens on one address; `address` is the real one once started. `handshakes`: TLS, None for none."""
 
-    def __init__(self, host: str, port: int, opened: Opened, max_connections: int) -> None:
+    def __init__(
+        self, host: str, port: int, opened: Opened, max_connections: int, handshakes: tls.Handshakes | None = None
+    ) -> None:
         self._host = host
         self._port = port
         self._opened = opened
         self._max_connections = max_connections
+        self._handshakes = handshakes
+        self._kind = tls.KIND if handshakes else KIND
         self._server: asyncio.Server | None = None
         self._buffer = memoryview(bytearray(READ_BYTES))
         self.connections: set[_Connection] = set()
@@ -64,7 +70,7 @@ class TcpLink:
         """Listen; raises NotReachable when the address cannot be had."""
         loop = asyncio.get_running_loop()
         try:
-            self._server = await loop.create_server(lambda: _Connection(self), self._host, self._port, backlog=1024)
+            self._server = await loop.create_server(self._accepted, self._host, self._port, backlog=1024)
         except OSError as error:
             advice = "name another address with --tcp HOST:PORT"
             if error.errno == errno.EADDRINUSE:
@@ -73,6 +79,8 @@ class TcpLink:
                 why = "this machine has no such address"
             else:
                 why = error.strerror or str(error)
+            if self._handshakes:
+                advice = advice.replace("with --tcp HOST:PORT", "in tls.listen")
             raise NotReachable(f"cannot listen on {self.address}: {why}", advice) from error
         host, port = self._server.sockets[0].getsockname()[:2]
         self.address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
@@ -84,14 +92,25 @@ class TcpLink:
 
     async def close(self) -> None:
         self.stop_listening()
+        if self._handshakes:
+            self._handshakes.close()
         for connection in list(self.connections):
             connection.close()
 
+    def _accepted(self) -> asyncio.BaseProtocol:
+        return _Stranger(self, self._handshakes) if self._handshakes else _Connection(self)
+
+    def full(self) -> bool:
+        """No room for one more; counts those who are sent away."""
+        under_way = len(self._handshakes.under_way) if self._handshakes else 0
+        full = len(self.connections) + under_way >= self._max_connections
+        self.refused += full
+        return full
+
     def accept(self, connection: "_Connection", peer: str) -> Receiver | None:
-        if len(self.connections) >= self._max_connections:
-            self.refused += 1
+        if self._handshakes is None and self.full():
             return None
-        receiver = self._opened(f"{KIND}:{peer}", KIND, connection)
+        receiver = self._opened(f"{self._kind}:{peer}", self._kind, connection)
         if receiver is not None:
             self.connections.add(connection)
         return receiver
@@ -101,10 +120,24 @@ class TcpLink:
         return self._buffer
 
 
+class _Stranger(asyncio.Protocol):
+    """Accepted, and perhaps a connection after its handshake."""
+
+    def __init__(self, link: TcpLink, handshakes: tls.Handshakes) -> None:
+        self._link = link
+        self._handshakes = handshakes
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        if self._link.full():
+            cast(asyncio.Transport, transport).abort()
+        else:
+            self._handshakes.begin(transport, _Connection(self._link))
+
+
 class _Connection(asyncio.BufferedProtocol):
     """One accepted connection: a Wire towards the session."""
 
-    __slots__ = ("_held", "_link", "_receiver", "_transport", "_writable")
+    __slots__ = ("_early", "_held", "_link", "_receiver", "_transport", "_writable")
 
     packets = False
 
@@ -114,6 +147,7 @@ class _Connection(asyncio.BufferedProtocol):
         self._receiver: Receiver | None = None
         self._writable = True
         self._held = False
+        self._early = b""  # what came with the last bytes of a handshake
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
@@ -121,15 +155,21 @@ class _Connection(asyncio.BufferedProtocol):
         _keep_alive(self._transport.get_extra_info("socket"))
         peer = self._transport.get_extra_info("peername")
         self._receiver = self._link.accept(self, peer[0] if peer else "unknown")
+        early, self._early = self._early, b""
         if self._receiver is None:
             self._transport.abort()
+        elif early:
+            self._receiver.receive(early)
 
     def get_buffer(self, sizehint: int) -> memoryview:
         return self._link.buffer()
 
     def buffer_updated(self, nbytes: int) -> None:
+        data = bytes(self._link.buffer()[:nbytes])
         if self._receiver is not None:
-            self._receiver.receive(bytes(self._link.buffer()[:nbytes]))
+            self._receiver.receive(data)
+        elif self._transport is None:
+            self._early += data
 
     def eof_received(self) -> bool:
         return False

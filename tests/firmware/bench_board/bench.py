@@ -73,6 +73,10 @@ class Bench:
         except OSError:
             return None
 
+    def clock_at_least(self, day):
+        with open(folder + "/clock", "w") as f:
+            f.write("%d-%d-%d" % tuple(day))
+
     def feed(self, timeout_ms):
         try:
             os.remove(folder + "/stop")
