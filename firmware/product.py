@@ -79,6 +79,7 @@ def settings(path: Path, host: str | None = None) -> Settings:
     out["log"] = _log(table.table("log"))
     out["health_ms"] = table.table("health").take(HEALTH)["period_ms"]
     out["links"] = [_link(t, host) for t in table.array("links")]
+    out["links"].sort(key=lambda link: link["kind"] == "file")  # whoever answers carries the readings
     if not out["links"]:
         raise table.error("links", "readings need a way out: add [[links]]")
     out["outputs"] = [t.take(OUTPUT) for t in table.array("outputs")]
@@ -98,7 +99,7 @@ def _link(t: Table, host: str | None) -> Settings:
         del link["max_pdu"]
     if link["kind"] == "serial":
         link["kind"] = "uart"
-    elif host:
+    elif host and link["kind"] == "tcp":
         name, _, port = host.rpartition(":")
         if not name or not port.isdigit():
             raise t.error("host", f"{host!r} is not name:port")
@@ -225,7 +226,7 @@ def _refuse_shared_pins(channels: list[Settings], out: Settings, table: Table) -
     for i, output in enumerate(out["outputs"]):
         use(output["pin"], f"outputs.{i}", f"pin {output['pin']}")
     for i, link in enumerate(out["links"]):
-        for key in ("tx", "rx"):
+        for key in ("tx", "rx", "sck", "mosi", "miso", "cs"):
             if key in link:
                 use(link[key], f"links.{i}", f"pin {link[key]}")
     for c in channels:

@@ -274,6 +274,17 @@ LINKS = {
         "rx": Key(pin),
         "max_pdu": Key(whole(64, 1024), 1024),
     },
+    "file": {
+        "folder": Key(text(r"/[\w./-]{1,200}", 'a folder such as "/sd"'), "/sd"),
+        "every": Key(duration(1000, DAY_MS), 60_000, "every_ms"),
+        "max_bytes": Key(whole(4096, 1 << 30), 1 << 20),
+        "slot": Key(whole(0, 3)),
+        "sck": Key(pin),
+        "mosi": Key(pin),
+        "miso": Key(pin),
+        "cs": Key(pin),
+        "max_pdu": Key(whole(64, 1024), 1024),
+    },
     "tcp": {
         "host": Key(anything),
         "port": Key(whole(1, 65_535), 7878),

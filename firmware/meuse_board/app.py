@@ -7,7 +7,7 @@ settings, the product compiled by the PC (a dict that App takes apart; all keys 
     product, version   str, told in BOOT
     outputs            [{name, pin, safe}]                            outputs.py
     buses              {name: {kind: i2c|spi|onewire, ...}}           hardware.py
-    links              [{kind: uart|tcp, ...}]                        links/<kind>.py
+    links              [{kind: uart|tcp|file, ...}]                        links/<kind>.py
     groups             [{name, tick_ms, period_ms, on_change?, quiet_ms?, max_rows?, max_age_ms?, channels: [
                           {name, unit, exp, flags?, driver, bus?, deadband?, low?, high?, hysteresis?, ...}]}]
     health_ms          period of the health group (60 s; 0: none)
@@ -60,6 +60,7 @@ class App:
     def __init__(self, settings: dict, device: str, psk, hardware, time, random_u32, root: str = ""):
         self.device = device
         self.root = root
+        self.random_u32 = random_u32
         self.firmware = "%s %s %s" % (VERSION, settings.get("product", "?"), settings.get("version", "?"))
         self.problems = []
         self.refused = None  # what the host said instead of a welcome
@@ -96,12 +97,15 @@ class App:
     # -- wiring
 
     def _link(self, settings: dict, gmtime, random_u32) -> None:
-        """The first link carries the readings; what comes after it is a console."""
+        """The first link carries the readings; what comes after it is a console, or a card that takes them as well."""
         kind = settings["kind"]
         link = load("links." + kind).Link(settings, self._hardware, random_u32)
         if hasattr(link, "console"):
             link.console = lambda line, typing: self._console(link, gmtime, line, typing)
         endpoint = None if self.runners else self.endpoint
+        if hasattr(link, "serve"):
+            endpoint = self.endpoint
+            link.serve(endpoint, self.log)
         self.runners.append(Runner(link, endpoint, self._event, random_u32))
         link.open(0)
 

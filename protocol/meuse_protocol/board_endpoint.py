@@ -14,6 +14,7 @@ to the stream and outlives every link.
     wake at board.deadline()                   # ms; None: nothing happens without input
     board.record_added(seq, urgent=False)      # after log.append
     board.link_down(now_ms)                    # what was in flight counts as unsent
+    board.hello(mtu, nonce); board.sealed(seq)   # for a file; its ACKs come by receive()
 
 `now_ms` is an uptime that never goes back. Received bytes never raise: bad ones go to `counters`.
 """
@@ -176,6 +177,22 @@ class BoardEndpoint:
                 times.append(self._scan_ms)
         return min(times) if times else None
 
+    # -- for a file that a person carries away: no link, no window, nothing is sent again
+
+    def hello(self, mtu: int, nonce: int) -> bytes:
+        """A HELLO of this stream, as the log is now."""
+        log = self._log
+        body = (VERSION, 0, log.oldest(), log.next_seq(), mtu, self._limit, self.device)
+        # As many schemas as there is room for: the others are only sent again when asked for.
+        room = (mtu - HELLO_BYTES - len(self.device)) // SCHEMA_BYTES
+        body += (self.schemas[: max(0, room)], nonce)
+        return splice(self._signed(record(HELLO, *body)), self.stream)
+
+    def sealed(self, seq: int) -> "bytes | None":
+        """A record of the log as a packet under the full stream id; None when it is gone."""
+        body = self._log.get(seq)
+        return splice(self._signed(body), self.stream) if body else None
+
     # -- sending
 
     def _flowing(self) -> bool:
@@ -206,11 +223,7 @@ class BoardEndpoint:
             self._hello_at_ms = now_ms
             if self.state == states.QUIET:
                 del self._due[HELLO]
-            log = self._log
-            body = (VERSION, 0, log.oldest(), log.next_seq(), self._mtu, self._limit, self.device)
-            # As many schemas as there is room for: the others are only sent again when asked for.
-            room = (self._mtu - HELLO_BYTES - len(self.device)) // SCHEMA_BYTES
-            body += (self.schemas[: max(0, room)], self._nonce)
+            return self.hello(self._mtu, self._nonce)
         elif kind == TIMEQ:
             self._asked += 1
             self._asked_ms = now_ms

@@ -40,6 +40,7 @@ PARTS = {  # part -> modules, and bytes of .mpy at most
     "log": (("meuse_board/flash_log", "meuse_board/log_"), 4900),
     "settings": (("meuse_board/config", "meuse_board/stored", "meuse_board/identity"), 2900),
     "serial link": (("meuse_board/links/uart",), 1600),
+    "file link": (("meuse_board/links/file", "meuse_board/export"), 3000),
     "console": (("meuse_board/console",), 4200),
     "protocol": (("meuse_protocol/",), 17600),
     "drivers": (("meuse_board/drivers/",), 4700),

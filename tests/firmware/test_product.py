@@ -112,7 +112,7 @@ def test_a_host_given_at_the_command_line_stands_in_for_that_of_the_file(tmp_pat
         ("pins = [5]", "pins = [5, 4]", "channels.door: pin 4 is already used by buses.wire"),
         ("pins = [5]", "pins = []", "is a list of 1 to 16 pins"),
         ("[channels.door]", '[channels."The Door"]', "a name is a-z, 0-9"),
-        ('kind = "tcp"', 'kind = "lora"', "links.0.kind: 'lora' is not one of: serial, tcp"),
+        ('kind = "tcp"', 'kind = "lora"', "links.0.kind: 'lora' is not one of: serial, file, tcp"),
         ('host = "example.net"', "", "links.0.host: is missing"),
         ("[[links]]", "[links]", "links: is written [[links]]"),
         ('report = "change"', 'report = "sometimes"', "is one of always, change"),

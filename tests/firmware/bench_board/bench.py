@@ -73,6 +73,17 @@ class Bench:
         except OSError:
             return None
 
+    def card(self, settings, there):
+        """With `slot` a memory card, FOLDER/card.img, with the real FAT of MicroPython on it; else a folder is there."""
+        if "slot" in settings:
+            import vfs
+            from fat import Blocks
+
+            if there:
+                vfs.mount(Blocks(folder + "/card.img"), settings["folder"])
+            else:
+                vfs.umount(settings["folder"])
+
     def feed(self, timeout_ms):
         try:
             os.remove(folder + "/stop")
