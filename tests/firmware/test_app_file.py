@@ -22,14 +22,14 @@ KILOBYTES = 150  # 136,192 bytes for files
 class CardBoard(Board):
     """A board whose first link is a card; its cable is a console. `keyed`: it has a key."""
 
-    def __init__(self, folder: Path, path: str, micropython: str, **link: object) -> None:
+    def __init__(self, root: Path, path: str, micropython: str, **link: object) -> None:
         settings: dict[str, Any] = copy.deepcopy(DEFAULT)
         settings["groups"][0]["max_age_ms"] = 50  # a record for every row
-        self.card = folder / "card"
+        self.card = root / "card"
         settings["links"].insert(0, {"kind": "file", "folder": str(self.card), "every_ms": 300, **link})
-        super().__init__(folder, path, micropython, settings)
+        super().__init__(root, path, micropython, settings)
         self.memory.key = bytes(range(32))
-        (folder / "key").write_bytes(self.memory.key)
+        (root / "key").write_bytes(self.memory.key)
 
     def frames_of(self, folder: Path) -> list[tuple[str, list[bytes]]]:
         """The files on a card, by name, and the whole packets in each."""
