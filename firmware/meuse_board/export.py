@@ -1,7 +1,7 @@
 """The backlog as lines of text, for who has a cable and no host: any terminal program can save them.
 
-Hexadecimal, since few terminal programs keep raw bytes as they are; the colon tells them from other text. `meuse import`
-reads the capture as it is, with all that was typed and said around it. Nothing is forgotten by this.
+Hexadecimal, since few terminal programs keep raw bytes as they are; the colon tells them from other text.
+`meuse import` reads the capture as it is, with all that was typed and said around it. Nothing is forgotten by this.
 """
 
 from binascii import hexlify

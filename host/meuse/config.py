@@ -17,7 +17,7 @@ from meuse.errors import ConfigError
 
 DEFAULT_FILE = "meuse.toml"
 
-LINK_KINDS = ("serial", "tcp")
+LINK_KINDS = ("serial", "tcp", "file")
 
 # Nobody asked for this address when a host's `tcp.listen` is this very list.
 DEFAULT_LISTEN = ["127.0.0.1:7878"]
@@ -59,7 +59,7 @@ class SerialSettings:
 class TrustSettings:
     links: list[str] = field(
         default_factory=lambda: ["serial"],
-        metadata=about("where devices without a key are accepted: serial, tcp or one link's name"),
+        metadata=about("where devices without a key are accepted: serial, tcp, file or one link's name"),
     )
 
 
@@ -137,7 +137,8 @@ def read_settings(table: dict[str, Any], name: str) -> Settings:
     for link in settings.trust.links:
         if link.partition(":")[0] not in LINK_KINDS:
             near = difflib.get_close_matches(link, LINK_KINDS, n=1)
-            advice = f"did you mean {near[0]!r}?" if near else "serial, tcp, or one link such as serial:/dev/ttyUSB0"
+            kinds = ", ".join(LINK_KINDS)
+            advice = f"did you mean {near[0]!r}?" if near else f"{kinds}, or one link such as serial:/dev/ttyUSB0"
             raise ConfigError(f"{name}: trust.links: {link!r} is no link", advice)
     return settings
 

@@ -12,7 +12,7 @@ from meuse_protocol.framing import FRAME, Deframer, frame
 from meuse_protocol.host_endpoint import GapFound, HostEndpoint, Record
 from meuse_protocol.messages import HELLO, head
 
-from .peer import DEFAULT, Board, Memory
+from .peer import DEFAULT, Board
 
 ROOT = Path(__file__).resolve().parents[2]
 FAT = ROOT / "tests/firmware/bench_board/fat.py"
@@ -113,7 +113,7 @@ def slot(bench_path: str, micropython: str, tmp_path: Path) -> Iterator[CardBoar
         yield board
 
 
-@pytest.mark.link("file", board="MicroPython, unix build", wire="folder as card", host="shared protocol, in memory")
+@pytest.mark.link("file", board="MicroPython, unix build", wire="folder as card", host="shared protocol")
 def test_every_record_is_on_the_card_once_though_no_answer_comes(board: CardBoard) -> None:
     board.start()
     board.until(lambda: len(board.seqs()) >= 30, 30)
@@ -126,7 +126,7 @@ def test_every_record_is_on_the_card_once_though_no_answer_comes(board: CardBoar
     assert set(board.memory.values(0)) == {215}
 
 
-@pytest.mark.link("file", board="MicroPython, unix build", wire="folder as card", host="shared protocol, in memory")
+@pytest.mark.link("file", board="MicroPython, unix build", wire="folder as card", host="shared protocol")
 def test_acknowledgements_brought_back_let_the_board_forget(board: CardBoard) -> None:
     board.start()
     board.until(lambda: len(board.seqs()) >= 20, 30)
@@ -171,7 +171,7 @@ def test_the_console_exports_the_backlog(board: CardBoard) -> None:
     assert len(e2es) > 20
 
 
-@pytest.mark.link("file", board="MicroPython, unix build", wire="FAT in a simulated slot", host="shared protocol, in memory")
+@pytest.mark.link("file", board="MicroPython, unix build", wire="FAT on a simulated card", host="shared protocol")
 def test_cards_come_and_go_and_one_is_full(slot: CardBoard, micropython: str) -> None:
     image = slot.folder / "card.img"
     small = FatCard(micropython, image, "small", pictures=134_000)

@@ -74,7 +74,7 @@ class Bench:
             return None
 
     def card(self, settings, there):
-        """With `slot` a memory card, FOLDER/card.img, with the real FAT of MicroPython on it; else a folder is there."""
+        """With `slot` a memory card, FOLDER/card.img, with MicroPython's own FAT on it; else a folder is there."""
         if "slot" in settings:
             import vfs
             from fat import Blocks
