@@ -15,7 +15,7 @@ def lines(app, mtu: int):
     yield "%d records follow, each in a line that begins with a colon; save them in a file" % log.backlog()
     yield _line(endpoint.hello(mtu, app.random_u32()))
     for seq in range(log.oldest(), log.next_seq()):
-        e2e = endpoint.sealed(seq)
+        e2e = endpoint.packet_of(seq)
         if e2e:
             yield _line(e2e)
     yield "that is all; next: meuse import FILE"

@@ -14,7 +14,7 @@ to the stream and outlives every link.
     wake at board.deadline()                   # ms; None: nothing happens without input
     board.record_added(seq, urgent=False)      # after log.append
     board.link_down(now_ms)                    # what was in flight counts as unsent
-    board.hello(mtu, nonce); board.sealed(seq)   # for a file; its ACKs come by receive()
+    board.hello(mtu, nonce); board.packet_of(seq)   # for a file; its ACKs come by receive()
 
 `now_ms` is an uptime that never goes back. Received bytes never raise: bad ones go to `counters`.
 """
@@ -185,10 +185,10 @@ class BoardEndpoint:
         body = (VERSION, 0, log.oldest(), log.next_seq(), mtu, self._limit, self.device)
         # As many schemas as there is room for: the others are only sent again when asked for.
         room = (mtu - HELLO_BYTES - len(self.device)) // SCHEMA_BYTES
-        body += (self.schemas[: max(0, room)], nonce)
-        return splice(self._signed(record(HELLO, *body)), self.stream)
+        schemas = self.schemas[: max(0, room)]
+        return splice(self._signed(record(HELLO, *body, schemas, nonce)), self.stream)
 
-    def sealed(self, seq: int) -> "bytes | None":
+    def packet_of(self, seq: int) -> "bytes | None":
         """A record of the log as a packet under the full stream id; None when it is gone."""
         body = self._log.get(seq)
         return splice(self._signed(body), self.stream) if body else None

@@ -39,7 +39,7 @@ class Card:
 
     def packets(self, first: int = 1) -> list[bytes]:
         self.nonce += 1
-        found = [self.endpoint.sealed(seq) for seq in range(first, self.log.next_seq())]
+        found = [self.endpoint.packet_of(seq) for seq in range(first, self.log.next_seq())]
         return [self.endpoint.hello(1024, self.nonce), *(e2e for e2e in found if e2e is not None)]
 
     def content(self, first: int = 1) -> bytes:

@@ -20,8 +20,9 @@ LONGEST_MS = 60_000
 AGAIN_MS = 20  # between two steps of a long backlog: sampling goes on
 STEP_BYTES = 2048
 STEP_RECORDS = 64
-ACK_BYTES = 4096  # of a file of acknowledgements: twenty streams' worth
-ENOENT, ENOSPC = 2, 28
+PIECE_BYTES = 128  # a full heap has no large holes
+ACK_PIECES = 32  # of a file of acknowledgements: a hundred streams' worth
+ENOENT, ENOMEM, ENOSPC = 2, 12, 28
 UNKNOWN = -1
 
 
@@ -77,6 +78,8 @@ class Link:
                 self.problem = 0
             except OSError as problem:
                 self._failed(problem.errno, now)
+            except MemoryError:
+                self._failed(ENOMEM, now)
         return self._packets.pop(0) if self._packets else None
 
     def words(self) -> str:
@@ -130,16 +133,17 @@ class Link:
     def _take(self, path: str) -> None:
         deframer = Deframer(self.mtu + 16, False)
         with open(path, "rb") as f:
-            deframer.feed(f.read(ACK_BYTES))
+            for _ in range(ACK_PIECES):
+                deframer.feed(f.read(PIECE_BYTES))
+                item = deframer.next()
+                while item:
+                    if item[0] == FRAME:
+                        self.received += 1
+                        self._packets.append(item[1])
+                    else:
+                        self.damaged += 1
+                    item = deframer.next()
         os.remove(path)
-        item = deframer.next()
-        while item:
-            if item[0] == FRAME:
-                self.received += 1
-                self._packets.append(item[1])
-            else:
-                self.damaged += 1
-            item = deframer.next()
 
     def _write(self) -> bool:
         """Some of what is not on the card -> whether that was all."""
@@ -148,13 +152,15 @@ class Link:
             return True
         if not self._path:
             self._begin(seq)
+        elif os.stat(self._path)[6] != self._size:
+            raise OSError(ENOENT)  # emptied by a person, or another card: nothing may be added without HELLO
         last = min(end, seq + STEP_RECORDS)
         written = 0
         with open(self._path, "ab") as f:
             if not self._size:
                 written = f.write(b"\0" + frame(self._endpoint.hello(self.mtu, self._random_u32())))
             while seq < last and written < STEP_BYTES:
-                e2e = self._endpoint.sealed(seq)
+                e2e = self._endpoint.packet_of(seq)
                 if e2e:  # else acknowledged meanwhile, or lost: a GAP says so
                     written += f.write(frame(e2e))
                     self.sent += 1
