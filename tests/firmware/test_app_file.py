@@ -53,7 +53,7 @@ class CardBoard(Board):
                     elif isinstance(event, GapFound):
                         self.memory.gaps.append((event.first, event.last, event.reason))
                         host.gap_stored(event.state.stream, event.first, event.last, 0)
-        assert not host.counters.keys() - {"duplicate"}, host.counters
+        assert not host.counters.keys() - {"duplicate", "hello_stale"}, host.counters
         replies = []
         while (e2e := host.next_pdu(1000)) is not None:
             replies.append(frame(e2e))
@@ -190,3 +190,28 @@ def test_cards_come_and_go_and_one_is_full(slot: CardBoard, micropython: str) ->
     large.out()
     second = slot.seqs(large.read())
     assert second == list(range(1, len(second) + 1)) and len(second) > len(first), "an empty card gets all that waits"
+
+
+@pytest.mark.link("file", board="MicroPython, unix build", wire="folder as card", host="shared protocol")
+def test_beside_a_cable_the_card_gets_the_rest(bench_path: str, micropython: str, tmp_path: Path) -> None:
+    with contextlib.closing(CardBoard(tmp_path, bench_path, micropython)) as board:
+        settings = copy.deepcopy(DEFAULT)
+        settings["links"].append({"kind": "file", "folder": str(board.card), "every_ms": 300})
+        board.deploy(settings)
+        board.card.mkdir()
+        board.start()
+        board.until(lambda: len(board.memory.values(0)) >= 20)
+        board.listening = False
+        board.until(lambda: len(board.seqs()) >= 20, 30)
+        (state,) = board.memory.streams.values()
+        before = state.cum
+        (board.card / "back.ack").write_bytes(board.carry())
+        assert state.cum > before
+        board.until(lambda: not list(board.card.glob("*.ack")), 30)
+        board.listening = True
+        board.plug()
+        board.until(lambda: state.cum == state.next_seq and len(board.memory.values(0)) >= 60, 40)
+        assert board.stop() == 0
+        assert board.memory.gaps == []
+        assert board.memory.values(0) == board.served("flue"), "every reading once, by the one way or the other"
+        assert len(board.seqs()) == len(set(board.seqs()))

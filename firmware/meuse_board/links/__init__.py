@@ -17,4 +17,9 @@
     due_ms              uptime at which receive() wants to be called even when nothing arrives
     sent, received      packets so far
     damaged             frames received that were no frames
+
+A link on which nobody answers for days (a card that a person carries) is never `up`. It takes the records itself:
+
+    serve(endpoint, log)  whose records go there: the endpoint makes packets, and hears what receive() brings
+    words()             how it stands, for people
 """
