@@ -60,7 +60,6 @@ class App:
     def __init__(self, settings: dict, device: str, psk, hardware, time, random_u32, root: str = ""):
         self.device = device
         self.root = root
-        self.random_u32 = random_u32
         self.firmware = "%s %s %s" % (VERSION, settings.get("product", "?"), settings.get("version", "?"))
         self.problems = []
         self.refused = None  # what the host said instead of a welcome

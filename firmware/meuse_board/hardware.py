@@ -1,5 +1,5 @@
 """The board behind names: buses, ports, radio, watchdog, reset. The only file of the application, but for drivers of
-single pins, that imports `machine`; knows nothing of channels, links or records.
+single pins and the slot of a memory card, that imports `machine`; knows nothing of channels, links or records.
 """
 
 import machine
@@ -17,7 +17,6 @@ class Hardware:
         self._opened = {}
         self._watchdog = None
         self._station = None
-        self._card = None
 
     def bus(self, name):
         """The bus of that name, opened once and shared; None for None. ValueError for a name nobody defined."""
@@ -73,26 +72,6 @@ class Hardware:
         if not self._station:
             return None
         return self._station.ifconfig()[3], 53
-
-    def card(self, settings: dict, there: bool) -> None:
-        """Mounts the memory card at its folder, or gives it up; OSError while there is none.
-
-        Without `slot` the folder is just there: part of the flash, or mounted by the board's own boot.py.
-        """
-        if "slot" not in settings:
-            return
-        import vfs
-
-        if there:
-            pins = {k: machine.Pin(settings[k]) for k in ("sck", "mosi", "miso", "cs") if k in settings}
-            self._card = machine.SDCard(slot=settings["slot"], **pins)
-            vfs.mount(self._card, settings["folder"])
-        elif self._card:
-            try:
-                vfs.umount(settings["folder"])
-            finally:
-                self._card.deinit()
-                self._card = None
 
     def feed(self, timeout_ms: int) -> None:
         """Starts the watchdog at the first call, feeds it at each; RP2's bites after 8.3 s at most."""

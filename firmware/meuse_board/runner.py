@@ -19,7 +19,6 @@ class Runner:
         self._on_event = on_event
         self._random_u32 = random_u32
         self._doubted = False
-        self._serves = hasattr(link, "serve")
 
     def step(self, now: int) -> int:
         """Moves everything that can move; returns the uptime at which to call again."""
@@ -32,7 +31,7 @@ class Runner:
                 self._drain(now)
             packet = link.receive(now)
         wake_ms = link.due_ms
-        if endpoint and not self._serves:
+        if endpoint and not hasattr(link, "serve"):
             self._edge(now)
             if link.up and link.room(now):
                 wake_ms = self._send(now, wake_ms)

@@ -12,6 +12,7 @@ from meuse_protocol.errors import MeuseError
 from meuse_protocol.framing import FRAME, Deframer, frame
 from meuse_protocol.msgpack import pack, unpack
 
+from ..loading import load as load_module
 from ..stored import load, save
 from .backoff import Backoff
 
@@ -37,7 +38,7 @@ class Link:
         self.name = "file in " + self._folder
         self.mtu = settings.get("max_pdu", 1024)
         self._settings = settings
-        self._hardware = hardware
+        self._card = load_module("card").Card(settings) if "slot" in settings else None
         self._random_u32 = random_u32
         self._backoff = Backoff(LOOK_MS, LONGEST_MS, random_u32)
         self._endpoint = self._log = None
@@ -105,8 +106,9 @@ class Link:
     def _look(self, now: int) -> None:
         """Which card is this, and what was brought on it? OSError: there is none."""
         if not self._there:
-            self._hardware.card(self._settings, True)
-            self._there = True
+            self._there = True  # also half: then it is given back
+            if self._card:
+                self._card.mount()
         brought = None
         for entry in os.ilistdir(self._folder):
             if entry[0].endswith(".ack"):
@@ -195,7 +197,8 @@ class Link:
         try:
             if self._there and code != ENOSPC:
                 self._there = False
-                self._hardware.card(self._settings, False)
+                if self._card:
+                    self._card.unmount()
         except OSError:
             pass
         self._path = None

@@ -12,6 +12,8 @@ import os
 import sys
 import time
 
+import vfs
+from fat import Blocks
 from meuse_board.app import App
 from meuse_board.config import Config
 from meuse_board.main import random_u32
@@ -51,6 +53,28 @@ class Table:
 sys.modules["meuse_board.drivers.table"] = Table
 
 
+class Slot:
+    """Stands for meuse_board.card: FOLDER/card.img is the card, with MicroPython's own FAT on it."""
+
+    def __init__(self, settings):
+        self._folder = settings["folder"]
+
+    def mount(self):
+        vfs.mount(Blocks(folder + "/card.img"), self._folder)
+
+    def unmount(self):
+        vfs.umount(self._folder)
+
+
+class Slots:
+    """Stands for the module."""
+
+    Card = Slot
+
+
+sys.modules["meuse_board.card"] = Slots
+
+
 class Bench:
     """Hardware as the application knows it: descriptors for ports, a file for a watchdog."""
 
@@ -72,17 +96,6 @@ class Bench:
                 return "127.0.0.1", int(f.read())
         except OSError:
             return None
-
-    def card(self, settings, there):
-        """With `slot` a memory card, FOLDER/card.img, with MicroPython's own FAT on it; else a folder is there."""
-        if "slot" in settings:
-            import vfs
-            from fat import Blocks
-
-            if there:
-                vfs.mount(Blocks(folder + "/card.img"), settings["folder"])
-            else:
-                vfs.umount(settings["folder"])
 
     def feed(self, timeout_ms):
         try:
