@@ -82,6 +82,7 @@ def settings(path: Path, host: str | None = None) -> Settings:
     out["log"] = _log(table.table("log"))
     out["health_ms"] = table.table("health").take(HEALTH)["period_ms"]
     out["links"] = [_link(t, host, path.parent) for t in table.array("links")]
+    out["links"].sort(key=lambda link: link["kind"] == "file")  # whoever answers carries the readings
     if not out["links"]:
         raise table.error("links", "readings need a way out: add [[links]]")
     out["outputs"] = [t.take(OUTPUT) for t in table.array("outputs")]
@@ -275,7 +276,7 @@ def _refuse_shared_pins(channels: list[Settings], out: Settings, table: Table) -
     for i, output in enumerate(out["outputs"]):
         use(output["pin"], f"outputs.{i}", f"pin {output['pin']}")
     for i, link in enumerate(out["links"]):
-        for key in ("tx", "rx"):
+        for key in ("tx", "rx", "sck", "mosi", "miso", "cs"):
             if key in link:
                 use(link[key], f"links.{i}", f"pin {link[key]}")
     for c in channels:

@@ -297,6 +297,17 @@ LINKS = {
         "rx": Key(pin),
         "max_pdu": Key(whole(64, 1024), 1024),
     },
+    "file": {
+        "folder": Key(text(r"/[\w./-]{1,200}", 'a folder such as "/sd"'), "/sd"),
+        "every": Key(duration(1000, DAY_MS), 60_000, "every_ms"),
+        "max_bytes": Key(whole(4096, 1 << 30), 1 << 20),
+        "slot": Key(whole(0, 3)),
+        "sck": Key(pin),
+        "mosi": Key(pin),
+        "miso": Key(pin),
+        "cs": Key(pin),
+        "max_pdu": Key(whole(64, 1024), 1024),
+    },
     "tcp": {
         "host": Key(anything),
         "port": Key(whole(1, 65_535), 7878),
@@ -335,7 +346,7 @@ SEVERAL = {  # of every link
     "budget": Key(kilobytes, name="budget_kb"),
     "sealed": Key(flag, False),
 }
-USUAL_COST = {"serial": 0, "tcp": 10, "mqtt": 20, "http": 30}  # the links' own, meuse_board/links
+USUAL_COST = {"serial": 0, "tcp": 10, "mqtt": 20, "http": 30, "file": 90}  # the links' own, meuse_board/links
 CHANNEL = {
     "unit": Key(text(r"[^\s]{0,16}", "a SenML unit of at most 16 characters"), required=True),
     "decimals": Key(whole(0, 9), 0),

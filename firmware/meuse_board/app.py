@@ -7,7 +7,7 @@ settings, the product compiled by the PC (a dict that App takes apart; all keys 
     product, version   str, told in BOOT
     outputs            [{name, pin, safe}]                            outputs.py
     buses              {name: {kind: i2c|spi|onewire, ...}}           hardware.py
-    links              [{kind: uart|tcp, carries?: all|alarms|nothing, cost?, budget_kb?, sealed?, mac_bytes?, ...}]
+    links              [{kind: uart|tcp|..., carries?: all|alarms|nothing, cost?, budget_kb?, sealed?, mac_bytes?}]
                                                                       links/<kind>.py, wiring.py
     groups             [{name, tick_ms, period_ms, on_change?, quiet_ms?, max_rows?, max_age_ms?, channels: [
                           {name, unit, exp, flags?, driver, bus?, deadband?, low?, high?, hysteresis?, ...}]}]

@@ -18,6 +18,7 @@ HELP = (
     "time                clock and uptime",
     "config get [KEY]    settings of this board",
     "config set KEY VALUE",
+    "export              what waits for the host, for a capture file: meuse import FILE",
     "frames off | on     quiet while you work (10 minutes at most) | readings flow at once",
     "reboot              flush everything, then start again",
 )
@@ -81,6 +82,9 @@ class Console:
         for runner in app.runners:
             link = runner.link
             text = "link     %s, " % link.name
+            if hasattr(link, "words"):
+                yield text + link.words()
+                continue
             if not runner.endpoint:
                 yield text + "console only"
                 continue
@@ -130,6 +134,11 @@ class Console:
         except OSError as problem:
             yield "flash refuses (error %d), nothing changed; try again" % problem.errno
 
+    def do_export(self, words):
+        from .export import lines
+
+        yield from lines(self._app, self._link.mtu)
+
     def do_frames(self, words):
         if words not in (["on"], ["off"]):
             yield "say: frames on, or: frames off"
@@ -141,3 +150,4 @@ class Console:
     def do_reboot(self, words):
         yield "flushing, then starting again"
         self._app.reboot()
+

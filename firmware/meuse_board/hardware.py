@@ -1,5 +1,5 @@
 """The board behind names: buses, ports, radio, watchdog, reset. The only file of the application, but for drivers of
-single pins, that imports `machine`; knows nothing of channels, links or records.
+single pins and the slot of a memory card, that imports `machine`; knows nothing of channels, links or records.
 """
 
 import time

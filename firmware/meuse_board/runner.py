@@ -8,7 +8,9 @@ from meuse_protocol.states import DOWN, QUIET
 
 
 class Runner:
-    """`on_event(event, now_ms)` gets the endpoint's events one at a time; random_u32() makes the nonce of a link-up."""
+    """A link with serve() takes records from the log itself: the endpoint hears its packets, and sends none there.
+
+    `on_event(event, now_ms)` gets the endpoint's events one at a time; random_u32() makes the nonce of a link-up."""
 
     def __init__(self, link, on_event, random_u32):
         self.link = link
@@ -32,7 +34,7 @@ class Runner:
                 self._drain(now)
             packet = link.receive(now)
         wake_ms = link.due_ms
-        if endpoint:
+        if endpoint and not hasattr(link, "serve"):
             self._edge(now)
             if link.up and link.room(now):
                 wake_ms = self._send(now, wake_ms)

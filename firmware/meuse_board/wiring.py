@@ -20,24 +20,30 @@ CARRIES = {"nothing": NOTHING, "alarms": ALARMS, "all": ALL}
 
 def wire(app, links: list, psk, gmtime):
     """(supervisor or None, bytes that a batch may have) for app.runners; `links`: their settings."""
-    lanes = []
+    lanes, first = [], None
     for settings, runner in zip(links, app.runners):
-        carries = carried(settings, runner.link, len(links), not lanes)
-        if carries == NOTHING and (lanes or runner is not app.runners[-1]):
+        carries = carried(settings, runner.link, len(links), not first)
+        if carries == NOTHING and (first or runner is not app.runners[-1]):
             continue  # a console; but a board on which no link carried anything would be lost
-        runner.endpoint = endpoint = _endpoint(app, settings, psk)
-        if lanes:
-            endpoint.join(lanes[0].runner.endpoint)
+        endpoint = _endpoint(app, settings, psk)
+        if first:
+            endpoint.join(first)
+        first = first or endpoint
+        runner.endpoint = endpoint
+        if hasattr(runner.link, "serve"):  # a file that a person carries: nothing to choose, nothing to wait for
+            runner.link.serve(endpoint, app.log)
+            continue
         if "budget_kb" in settings:
             budget = settings["budget_kb"] * 1000
             runner.allowance = Allowance(app.kept, runner.link.name, budget, runner.link.overhead, _month(app, gmtime))
         lanes.append(Lane(runner, carries or ALL, settings.get("cost", runner.link.cost), runner.allowance))
-    supervised = len(lanes) > 1 or lanes[0].allowance
+    supervised = len(lanes) > 1 or (lanes and lanes[0].allowance)
 
     def tell(text: str) -> None:
         app.append(BLOB, (LOG_TEXT, None, text.encode()))
 
-    return Supervisor(lanes, tell) if supervised else None, room([lane.runner.link.mtu for lane in lanes])
+    widths = [runner.link.mtu for runner in app.runners if runner.endpoint]
+    return Supervisor(lanes, tell) if supervised else None, room(widths)
 
 
 def carried(settings: dict, link, count: int, first: bool) -> int:

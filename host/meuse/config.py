@@ -19,7 +19,7 @@ from meuse.errors import ConfigError
 
 DEFAULT_FILE = "meuse.toml"
 
-LINK_KINDS = ("serial", "tcp", "tls")
+LINK_KINDS = ("serial", "tcp", "tls", "file")
 
 # Nobody asked for this address when a host's `tcp.listen` is this very list.
 DEFAULT_LISTEN = ["127.0.0.1:7878"]
@@ -112,7 +112,7 @@ class BrokerAddress(typing.NamedTuple):
 class TrustSettings:
     links: list[str] = field(
         default_factory=lambda: ["serial"],
-        metadata=about("where devices without a key are accepted: serial, tcp, tls or one link's name"),
+        metadata=about("where devices without a key are accepted: serial, tcp, tls, file or one link's name"),
     )
 
 
@@ -202,7 +202,8 @@ def read_settings(table: dict[str, Any], name: str) -> Settings:
             )
         if link.partition(":")[0] not in LINK_KINDS:
             near = difflib.get_close_matches(link, LINK_KINDS, n=1) if link != "http" else []
-            advice = f"did you mean {near[0]!r}?" if near else "serial, tcp, or one link such as serial:/dev/ttyUSB0"
+            kinds = ", ".join(LINK_KINDS)
+            advice = f"did you mean {near[0]!r}?" if near else f"{kinds}, or one link such as serial:/dev/ttyUSB0"
             raise ConfigError(f"{name}: trust.links: {link!r} is no link", advice)
     return settings
 

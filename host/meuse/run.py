@@ -38,6 +38,7 @@ from meuse.web import WebServer
 log = logging.getLogger(__name__)
 
 LOCK_FILE = "host.lock"
+NOWHERE = "nowhere"
 
 # Readers whose cursors a record must be behind before it may be purged.
 READERS = ("catalog", "lake")
@@ -120,6 +121,8 @@ class Host:
             await self._start_link(link)
             self.tcp.append(link)
             log.info("listening on %s", link.address)
+        if self._lock is not None:
+            note_addresses(self._lock, [link.address for link in self.tcp])
 
     async def _start_tls(self) -> None:
         found = self.settings.tls
@@ -210,3 +213,9 @@ def lock_folder(data: Path) -> int:
         os.close(handle)
         raise JournalBusy(f"another host runs on {data}", "stop it, or name another folder with --data") from error
     return handle
+
+
+def note_addresses(lock: int, addresses: list[str]) -> None:
+    """Who finds the folder in use reads in the lock where its host can be reached; NOWHERE: by no TCP."""
+    os.ftruncate(lock, 0)
+    os.pwrite(lock, "\n".join(addresses or [NOWHERE]).encode(), 0)

@@ -174,7 +174,21 @@ class BoardEndpoint:
                 times.append(self._scan_ms)
         return min(times) if times else None
 
-    # -- sending
+    def hello(self, mtu: int, nonce: int) -> bytes:
+        """A HELLO of this stream, as the log is now."""
+        log = self._log
+        body = (VERSION, 0, log.oldest(), log.next_seq(), mtu, self._limit, self.device)
+        # As many schemas as there is room for: the others are only sent again when asked for.
+        room = (mtu - HELLO_BYTES - len(self.device)) // SCHEMA_BYTES
+        schemas = self.schemas[: max(0, room)]
+        return splice(self._signed(record(HELLO, *body, schemas, nonce)), self.stream)
+
+    # -- sending, and what a file takes that a person carries: there no window waits for anybody
+
+    def packet_of(self, seq: int) -> "bytes | None":
+        """A record of the log as a packet under the full stream id; None when it is gone."""
+        body = self._log.get(seq)
+        return splice(self._signed(body), self.stream) if body else None
 
     def _flowing(self) -> bool:
         return self.state == states.READY or self.state == states.GREETING
@@ -206,11 +220,7 @@ class BoardEndpoint:
             self._hello_at_ms = now_ms
             if self.state == states.QUIET:
                 del self._due[HELLO]
-            log = self._log
-            body = (VERSION, 0, log.oldest(), log.next_seq(), self._mtu, self._limit, self.device)
-            # As many schemas as there is room for: the others are only sent again when asked for.
-            room = (self._mtu - HELLO_BYTES - len(self.device)) // SCHEMA_BYTES
-            body += (self.schemas[: max(0, room)], self._nonce)
+            return self.hello(self._mtu, self._nonce)
         elif kind == TIMEQ:
             self._asked += 1
             self._asked_ms = now_ms

@@ -5,7 +5,7 @@ nothing but the counter `unexpected`. An input that may come but moves nothing n
 What each state sends, and when, is in the specification beside this package, under "Behaviour".
 """
 
-DOWN = "D"  # no link: the log waits
+DOWN = "D"  # no link: the log waits; an ACK that a person brings in a file is as true as any
 GREETING = "G"  # HELLO until WELCOME; records flow under the full stream id
 READY = "R"  # welcomed: records flow under the short stream
 HELD = "H"  # the host takes nothing now (win = 0): ask from time to time
@@ -38,7 +38,7 @@ BOARD = {
     #  |||||||||.----- 9 ERR without MAC
     #  ||||||||||.--- 10 a message that only boards send
     #  |||||||||||.-- 11 silence (timer)
-    "D": "GD..........",
+    "D": "GD...DD.....",
     "G": ".DRHXGGGGG.Q",
     "R": ".DRHXRHRGR.Q",
     "H": ".DRHXRHHGH..",

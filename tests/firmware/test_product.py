@@ -120,6 +120,7 @@ def test_a_host_given_at_the_command_line_stands_in_for_that_of_the_file(tmp_pat
         ('kind = "tcp"', 'kind = "mqtt"\ntls = true\nca = "none.pem"', "none.pem: No such file"),
         ('kind = "tcp"', 'kind = "mqtt"\nuser_password = "x"', "links.0.user: is missing"),
         ('kind = "tcp"', 'kind = "mqtt"\ntenant = "a.b"', "links.0.tenant: is a name of a-z, 0-9 and -"),
+        ('kind = "tcp"', 'kind = "lora"', "links.0.kind: 'lora' is not one of: serial, file, tcp"),
         ('host = "example.net"', "", "links.0.host: is missing"),
         ("[[links]]", "[links]", "links: is written [[links]]"),
         ('report = "change"', 'report = "sometimes"', "is one of always, change"),

@@ -24,7 +24,7 @@ from meuse.keys import KeyStore
 from rich.console import Console
 
 MEUSE = str(Path(sys.executable).with_name("meuse"))
-COMMANDS = ("run", "sim", "devices", "query", "export", "tail", "doctor", "frames", "measure")
+COMMANDS = ("run", "sim", "devices", "query", "export", "tail", "import", "doctor", "frames", "measure")
 
 
 def typed(folder: Path, *words: str, **environment: str) -> subprocess.CompletedProcess[str]:

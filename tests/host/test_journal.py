@@ -2,6 +2,7 @@
 
 import asyncio
 import sqlite3
+import threading
 from pathlib import Path
 
 import pytest
@@ -148,5 +149,27 @@ def test_errors_come_in_words_with_advice(tmp_path: Path) -> None:
         other.close()
         await journal.commit(Batch([], [Binding(A, "a-1", 1, 1)]))
         await journal.close()
+
+    asyncio.run(scene())
+
+
+def test_closing_waits_for_a_read_that_nobody_waits_for_any_more(tmp_path: Path) -> None:
+    """SQLite's memory must not go while another thread is in it: the process would die of it."""
+
+    async def scene() -> None:
+        journal = await SqliteJournal.open(tmp_path / FILE_NAME, 0)
+        began, ended = threading.Event(), threading.Event()
+
+        def slow(db: sqlite3.Connection) -> None:
+            began.set()
+            numbers = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n LIMIT 2000000)"
+            db.execute(numbers + " SELECT sum(i) FROM n").fetchall()
+            ended.set()
+
+        reading = asyncio.create_task(journal.read(slow))
+        await asyncio.to_thread(began.wait)
+        reading.cancel()
+        await journal.close()
+        assert ended.is_set()
 
     asyncio.run(scene())

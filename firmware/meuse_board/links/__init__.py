@@ -20,4 +20,9 @@
     problem             (where a link has it) what keeps it down, in words; None while nothing does
     sent, received      packets so far
     damaged             frames received that were no frames
+
+A link on which nobody answers for days (a card that a person carries) is never `up`. It takes the records itself:
+
+    serve(endpoint, log)  whose records go there: the endpoint makes packets, and hears what receive() brings
+    words()             how it stands, for people
 """

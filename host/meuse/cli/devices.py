@@ -44,7 +44,7 @@ def devices(
             for entry in entries:
                 print(json.dumps(entry._asdict() | {"online": entry.online and runs}))
             return
-        _table([HEADS, *(_cells(entry, runs, Clock().utc_ms()) for entry in entries)])
+        table([HEADS, *(_cells(entry, runs, Clock().utc_ms()) for entry in entries)])
         if not runs:
             print(f"no host is running on this data; start one: {meuse('run')}")
 
@@ -71,7 +71,8 @@ def _ago(span_ms: int) -> str:
     return f"{max(0, span_ms) // 1000} s ago"
 
 
-def _table(rows: list[tuple[str, ...]]) -> None:
+def table(rows: list[tuple[str, ...]]) -> None:
+    """Prints rows in columns; the first row is the heads."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     for row in rows:
         print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())

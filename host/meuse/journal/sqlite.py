@@ -80,14 +80,18 @@ class SqliteJournal:
     async def close(self) -> None:
         """Close both connections; what was committed is already durable."""
         loop = asyncio.get_running_loop()
-        await loop.run_in_executor(self._writing, self._close)
-        self._writing.shutdown()
+        # Each in its own thread: a read whose asker has gone may still be under way.
+        await loop.run_in_executor(self._reading, self._close_reader)
+        await loop.run_in_executor(self._writing, self._close_writer)
         self._reading.shutdown()
+        self._writing.shutdown()
 
-    def _close(self) -> None:
+    def _close_reader(self) -> None:
         if self._reader is not None:
             self._reader.close()
             self._reader = None
+
+    def _close_writer(self) -> None:
         if self._writer is not None:
             self._writer.close()
             self._writer = None

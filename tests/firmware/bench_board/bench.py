@@ -12,6 +12,8 @@ import os
 import sys
 import time
 
+import vfs
+from fat import Blocks
 from meuse_board.app import App
 from meuse_board.config import Config
 from meuse_board.main import random_u32
@@ -49,6 +51,28 @@ class Table:
 
 
 sys.modules["meuse_board.drivers.table"] = Table
+
+
+class Slot:
+    """Stands for meuse_board.card: FOLDER/card.img is the card, with MicroPython's own FAT on it."""
+
+    def __init__(self, settings):
+        self._folder = settings["folder"]
+
+    def mount(self):
+        vfs.mount(Blocks(folder + "/card.img"), self._folder)
+
+    def unmount(self):
+        vfs.umount(self._folder)
+
+
+class Slots:
+    """Stands for the module."""
+
+    Card = Slot
+
+
+sys.modules["meuse_board.card"] = Slots
 
 
 class Bench:
