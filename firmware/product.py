@@ -101,7 +101,8 @@ def _link(t: Table, host: str | None, folder: Path) -> Settings:
     link: Settings = {"kind": kind, **t.take({**LINKS[kind], **SEVERAL})}
     if not link["sealed"]:
         del link["sealed"]
-    if len(link.keys() & {"carries", "budget_kb", "sealed"}) and "cost" not in link:
+    special = link.keys() & {"carries", "budget_kb", "sealed"} or kind == "file"
+    if special and "cost" not in link:
         link["cost"] = USUAL_COST[kind]  # the board looks for what is special where it finds a cost
     _secure(t, link, folder)
     if link["max_pdu"] == LINKS[link["kind"]]["max_pdu"].default:

@@ -97,6 +97,8 @@ class Host:
 
     async def _start_links(self) -> None:
         await self._start_tcp()
+        if self._lock is not None:
+            note_addresses(self._lock, [link.address for link in self.tcp])
         await self._start_tls()
         await self._start_http()
         for port in self.settings.serial:
@@ -121,9 +123,6 @@ class Host:
             await self._start_link(link)
             self.tcp.append(link)
             log.info("listening on %s", link.address)
-        if self._lock is not None:
-            note_addresses(self._lock, [link.address for link in self.tcp])
-
     async def _start_tls(self) -> None:
         found = self.settings.tls
         if not found.listen:
