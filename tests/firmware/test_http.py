@@ -55,7 +55,7 @@ def all_arrives(board: NetworkBoard, count: int = 20) -> None:
     board.complete()
 
 
-@pytest.mark.link("HTTP", board="MicroPython, unix build", wire="TCP sockets on loopback", host="meuse run")
+@pytest.mark.link("http", board="MicroPython, unix build", wire="TCP sockets on loopback", host="meuse run")
 def test_readings_arrive_in_the_bodies_of_requests(make: Make) -> None:
     board = make()
     all_arrives(board)
@@ -124,7 +124,7 @@ def answers(port: int) -> bool:
         return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
-@pytest.mark.link("HTTP", board="MicroPython, unix build", wire="nginx as reverse proxy, loopback", host="meuse run")
+@pytest.mark.link("http", board="MicroPython, unix build", wire="nginx as reverse proxy, loopback", host="meuse run")
 def test_readings_arrive_through_a_reverse_proxy(make: Make, tmp_path: Path) -> None:
     port = free_port()
     with proxy(tmp_path / "nginx", str(port), f"proxy_pass http://127.0.0.1:{HOST_PORT};", "keepalive_requests 5;"):
@@ -135,7 +135,7 @@ def test_readings_arrive_through_a_reverse_proxy(make: Make, tmp_path: Path) -> 
         assert set(statuses[:-1]) == {"200"}, "but for the last, which the board may have left behind at its stop"
 
 
-@pytest.mark.link("HTTPS", board="MicroPython, unix build", wire="nginx with TLS, loopback", host="meuse run")
+@pytest.mark.link("http", board="MicroPython, unix build", wire="nginx with TLS, loopback", host="meuse run")
 def test_readings_arrive_through_a_reverse_proxy_with_tls(make: Make, tmp_path: Path) -> None:
     port = free_port()
     ca = sign(tmp_path, "ca", "Meuse test CA")
@@ -145,7 +145,7 @@ def test_readings_arrive_through_a_reverse_proxy_with_tls(make: Make, tmp_path: 
         all_arrives(make(host="localhost", port=port, tls=True, ca=ca.cert_der))
 
 
-@pytest.mark.link("HTTP", board="MicroPython, unix build", wire="nginx as forward proxy, loopback", host="meuse run")
+@pytest.mark.link("http", board="MicroPython, unix build", wire="nginx as forward proxy, loopback", host="meuse run")
 def test_readings_arrive_through_a_proxy_that_is_asked_for_the_host(make: Make, tmp_path: Path) -> None:
     port = free_port()
     onwards = "proxy_pass http://$http_host$uri; proxy_set_header Host $http_host;"

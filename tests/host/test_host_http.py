@@ -64,7 +64,7 @@ def vectors(root: Path) -> dict[str, dict[str, str]]:
     return {case["name"]: case for case in map(json.loads, lines)}
 
 
-@pytest.mark.link("HTTP", board="frames of the vectors, http.client", wire="TCP on loopback", host="host in the test")
+@pytest.mark.link("http", board="frames of the vectors, http.client", wire="TCP on loopback", host="host in the test")
 def test_frames_of_the_vectors_are_answered_and_stored(root: Path, tmp_path: Path) -> None:
     known = vectors(root)
     hello = known["hello"]
