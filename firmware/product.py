@@ -277,7 +277,7 @@ def _refuse_shared_pins(channels: list[Settings], out: Settings, table: Table) -
     for i, output in enumerate(out["outputs"]):
         use(output["pin"], f"outputs.{i}", f"pin {output['pin']}")
     for i, link in enumerate(out["links"]):
-        for key in ("tx", "rx", "sck", "mosi", "miso", "cs"):
+        for key in ("tx", "rx", "de", "sck", "mosi", "miso", "cs"):
             if key in link:
                 use(link[key], f"links.{i}", f"pin {link[key]}")
     for c in channels:

@@ -308,6 +308,14 @@ LINKS = {
         "cs": Key(pin),
         "max_pdu": Key(whole(64, 1024), 1024),
     },
+    "rs485": {
+        "uart": Key(whole(0, 9), required=True),
+        "baud": Key(whole(1200, 1_000_000), 19_200),
+        "tx": Key(pin),
+        "rx": Key(pin),
+        "de": Key(pin),
+        "max_pdu": Key(whole(64, 1024), 256),
+    },
     "tcp": {
         "host": Key(anything),
         "port": Key(whole(1, 65_535), 7878),
