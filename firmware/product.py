@@ -114,6 +114,8 @@ def _link(t: Table, host: str | None, folder: Path) -> Settings:
         if not name or not port.isdigit():
             raise t.error("host", f"{host!r} is not name:port")
         link.update(host=name, port=int(port))
+    if link["kind"] == "rs485":
+        link["cost"] = 1  # named, so that the board loads what a shared wire needs
     if "host" not in link and link["kind"] in ("tcp", "http"):
         raise t.error("host", "is missing: where does this link lead?")
     if link["kind"] == "http":

@@ -7,10 +7,11 @@ POLL, or it is lost; between polls a board may be silent for minutes and has los
 """
 
 from . import states
-from .board_endpoint import SECOND_MS, BoardEndpoint
+from .board_endpoint import SECOND_MS
 from .errors import RemoteError
-from .messages import ACK, HELLO, NEED_HELLO, PING, POLL, head, record
+from .messages import ACK, HELLO, NEED_HELLO, PING, POLL, head, record, splice
 from .ranges import Ranges
+from .shared_endpoint import SharedEndpoint
 from .window import BACKOFF_MAX, Window
 
 TYPE_CHECKING = False
@@ -43,8 +44,8 @@ class Turns(Window):
             self._flight = []
 
 
-class PolledEndpoint(BoardEndpoint):
-    """See BoardEndpoint. Pull next_pdu() after every receive(), and when deadline() comes."""
+class PolledEndpoint(SharedEndpoint):
+    """See BoardEndpoint and SharedEndpoint. Pull next_pdu() after every receive(), and when deadline() comes."""
 
     def _reset(self, now_ms: int, mtu: int, nonce: int, ordered: bool) -> None:
         super()._reset(now_ms, mtu, nonce, ordered)
@@ -74,7 +75,7 @@ class PolledEndpoint(BoardEndpoint):
         if e2e is None:
             self._credit = 0
             if not self._spoken:  # the master can tell "nothing new" from "nobody there"
-                e2e = self._seal(record(PING), self.stream)
+                e2e = splice(self._signed(record(PING)), self.stream)
         self._spoken = True
         return e2e
 

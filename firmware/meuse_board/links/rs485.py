@@ -17,6 +17,7 @@ CHUNK = 256
 
 class Link:
     cost = 1
+    overhead = 7
     ordered = True
     Endpoint = PolledEndpoint
 
@@ -41,8 +42,7 @@ class Link:
     def open(self, now: int) -> None:
         if not self._port:
             if "de" in self._settings:
-                self._driver = self._hardware.output(self._settings["de"])
-                self._driver(0)
+                self._driver = self._hardware.output(self._settings["de"])  # low
             self._port = self._hardware.serial(self._settings)
             self.pollable = self._hardware.pollable(self._port)
         self.up = True
@@ -124,6 +124,6 @@ class Link:
         return not done or done()
 
     def _let_go(self) -> None:
-        if self._driver:
+        if self._speaking and self._driver:
             self._driver(0)
         self._speaking = False
