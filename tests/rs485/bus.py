@@ -67,7 +67,8 @@ class Board:
         self.endpoint = PolledEndpoint(self.device, self.log.stream, self.psk, self.log)
         self.link = Link({"uart": 0, "baud": self._wire.baud, "de": 1}, self, self._random)
         self.link.open(self._wire.now_ms)
-        self._runner = Runner(self.link, self.endpoint, lambda event, now: None, self._random)
+        self._runner = Runner(self.link, lambda event, now: None, self._random)
+        self._runner.endpoint = self.endpoint
         self._step()
 
     def serial(self, settings: dict[str, int]) -> Port:

@@ -40,7 +40,7 @@ def test_32_boards_at_19200_baud() -> None:
     given = (bus.master.busy_ms - given_ms) * 1000 / took_us
     finish(bus)
     readings = sum(board.readings for board in bus.boards)
-    print(f"all there after {begin_us / 1e6:.0f} s; {readings} readings; {busy:.1%} characters, {given:.1%} with waiting")
+    print(f"all there after {begin_us / 1e6:.0f} s; {readings} readings; busy {busy:.1%}, {given:.1%} with waiting")
     assert readings > 1900
     assert busy < 0.25
     assert given < 0.5

@@ -2,8 +2,8 @@
 
 Owns the port, the driver-enable pin (high from before the first bit until the last one has left) and the framing;
 refuses to know whose turn it is: that is the endpoint's, and what others say passes through to it. A bus carries no
-console. When the last bit has left is reckoned from the baud rate and asked of the port where it can tell: `txdone()`
-on the ESP32, RP2, STM32, SAMD and mimxrt ports; on the ESP8266 it speaks one character early, which the reckoning covers.
+console. When the last bit has left is reckoned from the baud rate, and asked of the port where it can tell: a UART's
+`txdone()`. Some ports (the ESP8266's) say yes while the last character is still leaving; the reckoning covers that.
 """
 
 from meuse_protocol.framing import FRAME, Deframer, frame
