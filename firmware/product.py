@@ -101,7 +101,7 @@ def _link(t: Table, host: str | None, folder: Path) -> Settings:
     link: Settings = {"kind": kind, **t.take({**LINKS[kind], **SEVERAL})}
     if not link["sealed"]:
         del link["sealed"]
-    special = link.keys() & {"carries", "budget_kb", "sealed"} or kind == "file"
+    special = link.keys() & {"carries", "budget_kb", "sealed"} or kind in ("file", "rs485")
     if special and "cost" not in link:
         link["cost"] = USUAL_COST[kind]  # the board looks for what is special where it finds a cost
     _secure(t, link, folder)
@@ -114,8 +114,6 @@ def _link(t: Table, host: str | None, folder: Path) -> Settings:
         if not name or not port.isdigit():
             raise t.error("host", f"{host!r} is not name:port")
         link.update(host=name, port=int(port))
-    if link["kind"] == "rs485":
-        link["cost"] = 1  # named, so that the board loads what a shared wire needs
     if "host" not in link and link["kind"] in ("tcp", "http"):
         raise t.error("host", "is missing: where does this link lead?")
     if link["kind"] == "http":
