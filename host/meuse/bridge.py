@@ -97,6 +97,7 @@ class Bridge:
         """A link has opened a wire with several boards, of which this host is the master."""
         endpoint = self._endpoint(name, kind, WINDOW, bus.boards)
         session = BusSession(name, kind, wire, endpoint, self, bus)
+        session.master.held = self._held
         self._begin(session, wire)
         session.call()
         return session
@@ -109,7 +110,7 @@ class Bridge:
     def _begin(self, session: Session, wire: Wire) -> None:
         self.sessions.add(session)
         if self._held:
-            session.hold(True, 0)
+            wire.hold(True)
 
     def _expect(self, session: Session) -> None:
         """Nobody has said who they are for a while. While nothing is read, nobody could."""
