@@ -50,6 +50,7 @@ LATE = (  # loaded by name when the settings or a person ask for them, or given 
     "meuse_protocol.fragments",
     "meuse_protocol.sealing",
     "meuse_protocol.shared_endpoint",
+    "meuse_protocol.polled",
 )
 CALLED_BY_C = {"readblocks", "writeblocks", "ioctl"}  # littlefs calls a block device by these names
 

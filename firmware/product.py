@@ -101,7 +101,7 @@ def _link(t: Table, host: str | None, folder: Path) -> Settings:
     link: Settings = {"kind": kind, **t.take({**LINKS[kind], **SEVERAL})}
     if not link["sealed"]:
         del link["sealed"]
-    special = link.keys() & {"carries", "budget_kb", "sealed"} or kind == "file"
+    special = link.keys() & {"carries", "budget_kb", "sealed"} or kind in ("file", "rs485")
     if special and "cost" not in link:
         link["cost"] = USUAL_COST[kind]  # the board looks for what is special where it finds a cost
     _secure(t, link, folder)
@@ -277,7 +277,7 @@ def _refuse_shared_pins(channels: list[Settings], out: Settings, table: Table) -
     for i, output in enumerate(out["outputs"]):
         use(output["pin"], f"outputs.{i}", f"pin {output['pin']}")
     for i, link in enumerate(out["links"]):
-        for key in ("tx", "rx", "sck", "mosi", "miso", "cs"):
+        for key in ("tx", "rx", "de", "sck", "mosi", "miso", "cs"):
             if key in link:
                 use(link[key], f"links.{i}", f"pin {link[key]}")
     for c in channels:

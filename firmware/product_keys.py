@@ -308,6 +308,14 @@ LINKS = {
         "cs": Key(pin),
         "max_pdu": Key(whole(64, 1024), 1024),
     },
+    "rs485": {
+        "uart": Key(whole(0, 9), required=True),
+        "baud": Key(whole(1200, 1_000_000), 19_200),
+        "tx": Key(pin),
+        "rx": Key(pin),
+        "de": Key(pin),
+        "max_pdu": Key(whole(64, 1024), 256),
+    },
     "tcp": {
         "host": Key(anything),
         "port": Key(whole(1, 65_535), 7878),
@@ -346,7 +354,7 @@ SEVERAL = {  # of every link
     "budget": Key(kilobytes, name="budget_kb"),
     "sealed": Key(flag, False),
 }
-USUAL_COST = {"serial": 0, "tcp": 10, "mqtt": 20, "http": 30, "file": 90}  # the links' own, meuse_board/links
+USUAL_COST = {"serial": 0, "rs485": 1, "tcp": 10, "mqtt": 20, "http": 30, "file": 90}  # their own
 CHANNEL = {
     "unit": Key(text(r"[^\s]{0,16}", "a SenML unit of at most 16 characters"), required=True),
     "decimals": Key(whole(0, 9), 0),

@@ -75,18 +75,41 @@ def shorten_names(modules: dict[str, Module], used: set[str]) -> None:
 
 
 def _owners(modules: Iterable[Module]) -> dict[int, str]:
-    """For each `self.name` and each method: module:class it belongs to; nothing where classes inherit."""
-    owners = {}
+    """For each `self.name` and each method: module:class it belongs to, the base where classes of ours inherit.
+
+    Nothing for heirs of what is not ours: what names those have is not to be seen.
+    """
+    modules = list(modules)
+    bases: dict[str, list[str]] = {}  # module:class -> those it inherits from, "" for what is not ours
+    found: list[tuple[str, ast.ClassDef]] = []
     for module in modules:
         classes = [node for node in ast.walk(module.tree) if isinstance(node, ast.ClassDef)]
-        parents = {base.id for c in classes for base in c.bases if isinstance(base, ast.Name)}
+        known = {c.name: f"{module.name}:{c.name}" for c in classes} | _imported(module)
         for c in classes:
-            if not c.bases and c.name not in parents:
-                for node in ast.walk(c):
-                    on = node.value if isinstance(node, ast.Attribute) else None
-                    if node in c.body or (isinstance(on, ast.Name) and on.id == "self"):
-                        owners[id(node)] = f"{module.name}:{c.name}"
+            names = [base.id if isinstance(base, ast.Name) else "" for base in c.bases]
+            bases[f"{module.name}:{c.name}"] = [known.get(name, "") for name in names]
+            found.append((f"{module.name}:{c.name}", c))
+    owners = {}
+    for home, c in found:
+        while len(bases.get(home, [])) == 1:
+            home = bases[home][0]
+        if bases.get(home) == []:
+            owners.update((id(node), home) for node in ast.walk(c) if node in c.body or _on_self(node))
     return owners
+
+
+def _imported(module: Module) -> dict[str, str]:
+    """Local name -> module:name of what is imported at the top."""
+    found = [node for node in module.tree.body if isinstance(node, ast.ImportFrom)]
+    return {a.asname or a.name: f"{module.source_of(node)}:{a.name}" for node in found for a in node.names}
+
+
+def _on_self(node: ast.AST) -> bool:
+    """Whether this is `self.name` or `super().name`."""
+    on = node.value if isinstance(node, ast.Attribute) else None
+    if isinstance(on, ast.Call):
+        return isinstance(on.func, ast.Name) and on.func.id == "super"
+    return isinstance(on, ast.Name) and on.id == "self"
 
 
 def _defined_by(node: ast.AST) -> list[str]:

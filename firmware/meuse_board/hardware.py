@@ -53,6 +53,10 @@ class Hardware:
             settings["uart"], settings.get("baud", 115200), timeout=0, rxbuf=1024, txbuf=1024, **pins
         )
 
+    def output(self, number: int):
+        """A pin that drives low, until it is called with 1."""
+        return machine.Pin(number, machine.Pin.OUT, value=0)
+
     def pollable(self, port):
         """What select.poll can wait on for this port."""
         return getattr(port, "pollable", port)

@@ -43,7 +43,7 @@ class Runner:
                 link.doubt(now)
             self._doubted = quiet
             self._edge(now)
-        return wake_ms
+        return min(wake_ms, link.due_ms)  # which sending may have brought nearer
 
     def _edge(self, now: int) -> None:
         """Tells the endpoint that the link went up or down."""

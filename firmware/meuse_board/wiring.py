@@ -25,7 +25,7 @@ def wire(app, links: list, psk, gmtime):
         carries = carried(settings, runner.link, len(links), not first)
         if carries == NOTHING and (first or runner is not app.runners[-1]):
             continue  # a console; but a board on which no link carried anything would be lost
-        endpoint = _endpoint(app, settings, psk)
+        endpoint = _endpoint(app, runner.link, settings, psk)
         if first:
             endpoint.join(first)
         first = first or endpoint
@@ -65,11 +65,13 @@ def room(widths: list) -> int:
     return narrow if narrow >= WIDE_BYTES else 4 * (narrow - PART_BYTES)
 
 
-def _endpoint(app, settings: dict, psk) -> SharedEndpoint:
+def _endpoint(app, link, settings: dict, psk) -> SharedEndpoint:
+    """Of the link's own kind, where it has one."""
+    kind = getattr(link, "Endpoint", SharedEndpoint)
     aes = None
     if settings.get("sealed"):
         from .cipher import aes
-    return SharedEndpoint(app.device, app.log.stream, psk, app.log, mac_bytes=settings.get("mac_bytes", 8), aes=aes)
+    return kind(app.device, app.log.stream, psk, app.log, mac_bytes=settings.get("mac_bytes", 8), aes=aes)
 
 
 def _month(app, gmtime):

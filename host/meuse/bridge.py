@@ -15,6 +15,7 @@ from meuse_protocol.rate import Rate
 
 from meuse import board_words
 from meuse.announced import Announced
+from meuse.bus_session import Bus, BusSession
 from meuse.clock import Clock
 from meuse.console_log import ConsoleLogs
 from meuse.fast_check import check
@@ -68,7 +69,7 @@ class Bridge:
         self._announced = announced
         self._trusted = trusted
         self._trusting = TrustedLinks(identity, clock.now_ms)
-        self._timers: dict[Session, asyncio.TimerHandle] = {}  # what is to be looked at later
+        self._timers: dict[Session, dict[int, asyncio.TimerHandle]] = {}  # what is to be looked at later
         self._window = WINDOW
         self._held = False
         self._stopping = False
@@ -79,13 +80,9 @@ class Bridge:
 
     def opened(self, name: str, kind: str, wire: Wire) -> Session:
         """A link has a new connection."""
-        trusted = kind in self._trusted or name in self._trusted
-        directory: Directory = self._trusting.directory(name) if trusted else self._identity
-        endpoint = HostEndpoint(directory, trusted, window=self._window, check=check)
+        endpoint = self._endpoint(name, kind, self._window)
         session = Session(name, kind, wire, endpoint, self)
-        self.sessions.add(session)
-        if self._held:
-            wire.hold(True)
+        self._begin(session, wire)
         if kind == serial.KIND:
             session.call()
         else:
@@ -96,6 +93,25 @@ class Bridge:
         """Whether this device may speak where nobody is trusted."""
         return bool(self._identity.keys(device))
 
+    def opened_bus(self, name: str, kind: str, wire: Wire, bus: Bus) -> BusSession:
+        """A link has opened a wire with several boards, of which this host is the master."""
+        endpoint = self._endpoint(name, kind, WINDOW, bus.boards)
+        session = BusSession(name, kind, wire, endpoint, self, bus)
+        session.master.held = self._held
+        self._begin(session, wire)
+        session.call()
+        return session
+
+    def _endpoint(self, name: str, kind: str, window: int, boards: int = 0) -> HostEndpoint:
+        trusted = kind in self._trusted or name in self._trusted
+        directory: Directory = self._trusting.directory(name) if trusted else self._identity
+        return HostEndpoint(directory, trusted, window=window, check=check, boards=boards)
+
+    def _begin(self, session: Session, wire: Wire) -> None:
+        self.sessions.add(session)
+        if self._held:
+            wire.hold(True)
+
     def _expect(self, session: Session) -> None:
         """Nobody has said who they are for a while. While nothing is read, nobody could."""
         if self._held:
@@ -104,14 +120,17 @@ class Bridge:
             self.count("strangers")
             session.close()
 
-    def _later(self, seconds: float, session: Session, call: Callable[..., None], *arguments: object) -> None:
-        """One thing per session, the last that was asked for; nothing once it is closed."""
-        self._forget(session)
-        self._timers[session] = asyncio.get_running_loop().call_later(seconds, call, session, *arguments)
+    def _later(self, seconds: float, session: Session, call: Callable[..., None], hello: Hello | None = None) -> None:
+        """One thing per session, and per board where several share it: the last that was asked for."""
+        timers = self._timers.setdefault(session, {})
+        key = hello.state.stream if hello is not None and session.shared else 0
+        if key in timers:
+            timers[key].cancel()
+        words = (session,) if hello is None else (session, hello)
+        timers[key] = asyncio.get_running_loop().call_later(seconds, call, *words)
 
     def _forget(self, session: Session) -> None:
-        timer = self._timers.pop(session, None)
-        if timer is not None:
+        for timer in self._timers.pop(session, {}).values():
             timer.cancel()
 
     # -- from the commit queue
@@ -138,10 +157,20 @@ class Bridge:
         self._forget(session)
         for name, count in session.counters.items():
             self.count(name, count)
-        device = session.device
-        if device is not None and self.presences.left(device, self.clock.utc_ms()):
+        for device in session.devices:
+            self.left(session, device)
+
+    def left(self, session: Session, device: str) -> None:
+        """A device is not there any more, by this connection."""
+        if self.presences.left(device, self.clock.utc_ms()):
             log.info("%s: %s lost", device, session.name)
             self.commits.event("link-lost", device, session.name)
+
+    def returned(self, session: Session, device: str, stream: int) -> None:
+        """A device that had `left` is heard again, without a HELLO: it did not restart."""
+        if self.presences.joined(device, stream, False, session.name, self.clock.utc_ms()):
+            log.info("%s: on %s", device, session.name)
+            self.commits.event("link-up", device, session.name)
 
     def greeted(self, session: Session, before: str | None, hello: Hello) -> None:
         """A HELLO held; `before`: the device that was bound on this connection until now."""
@@ -190,9 +219,8 @@ class Bridge:
             log.info("%s: %s", device, words.text)
             self.commits.event(words.kind, device, words.text)
 
-    def acknowledged(self, session: Session, records: int, waited_ms: int) -> None:
-        if session.device is not None and records:
-            device = session.device
+    def acknowledged(self, session: Session, device: str | None, records: int, waited_ms: int) -> None:
+        if device is not None and records:
             before = self.presences.acknowledged(device, session.name, records, waited_ms, self.clock.utc_ms())
             if before != session.name and session in self.sessions:
                 log.info("%s: from %s to %s", device, before, session.name)

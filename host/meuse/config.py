@@ -19,7 +19,7 @@ from meuse.errors import ConfigError
 
 DEFAULT_FILE = "meuse.toml"
 
-LINK_KINDS = ("serial", "tcp", "tls", "file")
+LINK_KINDS = ("serial", "rs485", "tcp", "tls", "file")
 
 # Nobody asked for this address when a host's `tcp.listen` is this very list.
 DEFAULT_LISTEN = ["127.0.0.1:7878"]
@@ -109,10 +109,21 @@ class BrokerAddress(typing.NamedTuple):
 
 
 @dataclass(frozen=True)
+class Rs485Settings:
+    port: str = field(default="", metadata=about("path or usb:SERIALNUMBER of the adapter on the wire"))
+    baud: int = field(default=19_200, metadata=about("bits per second, of all on the wire", low=1_200, high=1_000_000))
+    boards: int = field(default=32, metadata=about("most boards on the wire", low=1, high=127))
+    poll: str = field(default="5s", metadata=about('how often each board is asked, "100ms" to "1min"'))
+    latency_ms: int = field(
+        default=20, metadata=about("by how much the adapter may be late with what it received", low=0, high=1_000)
+    )
+
+
+@dataclass(frozen=True)
 class TrustSettings:
     links: list[str] = field(
         default_factory=lambda: ["serial"],
-        metadata=about("where devices without a key are accepted: serial, tcp, tls, file or one link's name"),
+        metadata=about("where devices without a key are accepted: serial, rs485, tcp, tls, file or one link's name"),
     )
 
 
@@ -142,6 +153,7 @@ class Settings:
     http: HttpSettings = field(default_factory=HttpSettings)
     serial: list[SerialSettings] = field(default_factory=list)
     mqtt_link: list[MqttLinkSettings] = field(default_factory=list)
+    rs485: list[Rs485Settings] = field(default_factory=list)
     trust: TrustSettings = field(default_factory=TrustSettings)
     journal: JournalSettings = field(default_factory=JournalSettings)
     console: ConsoleSettings = field(default_factory=ConsoleSettings)
@@ -188,6 +200,8 @@ def read_settings(table: dict[str, Any], name: str) -> Settings:
     for number, port in enumerate(settings.serial):
         if not port.port:
             raise ConfigError(f"{name}: serial[{number}].port is missing", "name a path, a glob or usb:SERIAL")
+    for number, wire in enumerate(settings.rs485):
+        _check_rs485(wire, f"{name}: rs485[{number}]")
     for address in settings.tcp.listen:
         parse_address(address, f"{name}: tcp.listen")
     for number, broker in enumerate(settings.mqtt_link):
@@ -216,6 +230,27 @@ def _check_tls(settings: Settings, name: str) -> None:
             raise ConfigError(f"{name}: tls.{key} is missing", "name a PEM file, or listen = [] for no TLS")
     if "tls" in settings.trust.links and not settings.tls.client_ca:
         raise ConfigError(f"{name}: trust.links: anybody may connect with TLS", "name who signs boards: tls.client_ca")
+
+
+def _check_rs485(wire: Rs485Settings, where: str) -> None:
+    if not wire.port:
+        raise ConfigError(f"{where}.port is missing", "name a path or usb:SERIAL")
+    if any(letter in wire.port for letter in "*?["):
+        raise ConfigError(f"{where}.port = {wire.port!r} may be several ports", "a wire has one master: name one port")
+    try:
+        poll_ms = parse_duration(wire.poll)
+    except ValueError:
+        poll_ms = 0
+    if not 100 <= poll_ms <= 60_000:
+        raise ConfigError(f"{where}.poll = {wire.poll!r} is no time from 100ms to 1min", 'for example poll = "5s"')
+
+
+def parse_duration(text: str) -> int:
+    """'100ms', '5s' or '10min' in ms; ValueError for anything else."""
+    for unit, ms in (("ms", 1), ("min", 60_000), ("s", 1_000)):
+        if text.endswith(unit):
+            return int(text.removesuffix(unit)) * ms
+    raise ValueError(text)
 
 
 def parse_address(text: str, where: str) -> tuple[str, int]:

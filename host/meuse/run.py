@@ -15,8 +15,9 @@ from starlette.applications import Starlette
 
 from meuse import announced, housekeeping
 from meuse.bridge import Bridge
+from meuse.bus_session import Bus
 from meuse.clock import Clock
-from meuse.config import Settings, parse_address
+from meuse.config import Settings, parse_address, parse_duration
 from meuse.console_log import FOLDER as CONSOLE_FOLDER
 from meuse.console_log import ConsoleLogs
 from meuse.errors import HostError, JournalBusy
@@ -30,6 +31,7 @@ from meuse.lake.task import LakeWriter
 from meuse.links import Link, tls
 from meuse.links.http import HttpLink
 from meuse.links.mqtt import MqttLink
+from meuse.links.rs485 import Rs485Link
 from meuse.links.serial import SerialLink
 from meuse.links.tcp import TcpLink, room_for
 from meuse.status import Status
@@ -105,6 +107,9 @@ class Host:
             await self._start_link(SerialLink(port.port, port.baud, self.bridge.opened))
         for broker in self.settings.mqtt_link:
             await self._start_link(MqttLink(broker, self.bridge.opened, KeyStore(self.data / KEYS_FOLDER).devices()))
+        for wire in self.settings.rs485:
+            bus = Bus(wire.baud, wire.boards, parse_duration(wire.poll), wire.latency_ms)
+            await self._start_link(Rs485Link(wire.port, bus, self.bridge.opened_bus))
 
     async def _start_link(self, link: Link) -> None:
         self.links.append(link)

@@ -7,7 +7,7 @@ journal's. Runs on the event loop; never waits.
 import asyncio
 from typing import TYPE_CHECKING
 
-from meuse_protocol.framing import FRAME, TEXT, frame
+from meuse_protocol.framing import FRAME, TEXT, Deframer, frame
 from meuse_protocol.host_endpoint import (
     Duplicate,
     GapFound,
@@ -53,6 +53,8 @@ class Session:
         "name",
     )
 
+    shared = False  # one board at a time
+
     def __init__(self, name: str, kind: str, wire: Wire, endpoint: HostEndpoint, bridge: "Bridge"):
         self.name = name
         self.kind = kind
@@ -61,11 +63,16 @@ class Session:
         self._wire = wire
         self._endpoint = endpoint
         self._bridge = bridge
-        self._deframer = Packets(MAX_E2E_BYTES) if wire.packets else FastDeframer(MAX_E2E_BYTES)
+        self._deframer: Packets | Deframer = Packets(MAX_E2E_BYTES) if wire.packets else FastDeframer(MAX_E2E_BYTES)
         self._lost = False
         self._sent_ms = -SILENCE_MS
         self._timer: asyncio.TimerHandle | None = None
         self._timer_ms = 0
+
+    @property
+    def devices(self) -> list[str]:
+        """Who is here now."""
+        return [] if self.device is None else [self.device]
 
     @property
     def counters(self) -> dict[str, int]:
@@ -124,9 +131,9 @@ class Session:
         now_ms = self._bridge.clock.now_ms()
         for stream, numbers in seqs.items():
             self._endpoint.stored(stream, numbers, now_ms)
+            self._bridge.acknowledged(self, self._device_of(stream), len(numbers), waited_ms)
         for gap in gaps:
             self._endpoint.gap_stored(gap.stream, gap.first, gap.last, now_ms)
-        self._bridge.acknowledged(self, sum(map(len, seqs.values())), waited_ms)
         self._pump()
 
     def conflict(self, stream: int, seq: int) -> None:
@@ -173,10 +180,16 @@ class Session:
             gap = Gap(event.state.stream, event.first, event.last, event.reason, source, utc_ms)
             commits.gap(self, gap)
         elif isinstance(event, Hello):
-            before, self.device = self.device, event.state.device
-            self._bridge.greeted(self, before, event)
+            self._greet(event)
         elif isinstance(event, Violation):
             self._bridge.violated(self, event.counter, event.detail)
+
+    def _greet(self, hello: Hello) -> None:
+        before, self.device = self.device, hello.state.device
+        self._bridge.greeted(self, before, hello)
+
+    def _device_of(self, stream: int) -> str | None:
+        return self.device
 
     def _pump(self) -> None:
         """Send what is due as far as the wire takes it; wake up when the next thing is."""
@@ -209,8 +222,11 @@ class Session:
         if out:
             self._wire.write(b"".join(out))
 
+    def _due_ms(self, now_ms: int) -> int | None:
+        return self._endpoint.deadline(now_ms)
+
     def _arm(self, now_ms: int) -> None:
-        due_ms = self._endpoint.deadline(now_ms) if self._wire.writable else None
+        due_ms = self._due_ms(now_ms) if self._wire.writable else None
         if due_ms is None or (self._timer is not None and self._timer_ms <= due_ms):
             return  # a timer that fires early finds nothing to do and is armed again
         if self._timer is not None:

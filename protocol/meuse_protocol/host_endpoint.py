@@ -16,6 +16,7 @@ is known of a stream is shared by all links (host_stream); what goes back waits 
     host.undecodable(stream, sid, now_ms)    # a stored DATA makes no sense: ERR 4, once per sid
     host.command(stream, cid, deadline, op, arg)
     host.set_window(n, now_ms)               # 0: take nothing more; the boards are told at once
+    host.poll(stream, credit)                # packets that give one of several boards its turn
     while (e2e := host.next_pdu(now_ms)): send(e2e)
     wake at host.deadline(now_ms)            # ms, or None
 
@@ -81,6 +82,8 @@ class HostEndpoint:
     it has its own). check: where a record's array ends, and that it keeps to the limits, as
     columns_decode.check says it; a quicker one may stand in. aes: makes a cipher of a key, to open
     what is sealed; without it such records are stored as they came.
+    boards: how many may share the wire, 1 to 127, each speaking when it is polled; 0: there is one,
+    and it speaks when it likes.
     """
 
     def __init__(
@@ -91,6 +94,7 @@ class HostEndpoint:
         window: int = 32,
         check: "Check" = columns_decode.check,
         aes: "Aes | None" = None,
+        boards: int = 0,
     ) -> None:
         self.state = OPEN
         self.counters: dict[str, int] = {}
@@ -100,7 +104,7 @@ class HostEndpoint:
         self._check = check
         self._aes = aes
         self._events: list[Any] = []
-        self._replies = Replies(mac_bytes, window)
+        self._replies = Replies(mac_bytes, window, boards)
         self._forged = Rate(FORGED_MAX, SECOND_MS)
         self._mute_ms = 0
 
@@ -118,9 +122,28 @@ class HostEndpoint:
         """When next_pdu() will have something to do even if nothing comes in; None: never."""
         return self._replies.deadline(now_ms)
 
-    def call(self, now_ms: int) -> None:
-        """Asks whoever is there to say HELLO; no more than once a second."""
-        self._replies.need_hello(0, now_ms)
+    def call(self, now_ms: int, slots: "list[int] | None" = None) -> None:
+        """Asks whoever is there to say HELLO; no more than once a second.
+
+        slots, where boards share the wire: their number, ms of each, a number of this run (u32).
+        """
+        self._replies.need_hello(0, now_ms, slots)
+
+    def poll(self, stream: int, credit: int) -> list[bytes]:
+        """What gives a board its turn of `credit` packets, to be sent behind all that is due."""
+        due = self._due(stream)
+        return self._replies.poll(due, credit) if due is not None else []
+
+    def packets(self, stream: int) -> int:
+        """Authentic packets that came under this stream."""
+        due = self._replies.dues.get(stream)
+        return due.packets if due is not None else 0
+
+    def release(self, stream: int) -> None:
+        """This board has left the wire it shared: its alias may be another's."""
+        due = self._replies.dues.get(stream)
+        if due is not None:
+            self._replies.release(due)
 
     def stored(self, stream: int, seqs: list[int], now_ms: int) -> None:
         """These records are durable: they are acknowledged, soon or at once."""
@@ -213,6 +236,8 @@ class HostEndpoint:
             return
         try:
             self._step(FULL if stream else SHORT)
+            due.packets += 1
+            due.aliased = due.aliased or 0 < stream < 128
             if seq is None:
                 self._control(due, kind, e2e, now_ms, utc_ms)
             else:
@@ -227,7 +252,7 @@ class HostEndpoint:
 
     def _speaker(self, stream: int, now_ms: int) -> "Due | None":
         """Whose stream this is; strangers are asked for their HELLO and nothing else."""
-        due = self._replies.bound if stream == 0 else self._due(stream)
+        due = self._replies.called(stream) if stream < 128 else self._due(stream)
         if due is None:
             self._step(SHORT if stream == 0 else STRANGER, "unbound")
             self._replies.need_hello(stream, now_ms)
@@ -340,7 +365,7 @@ class HostEndpoint:
     ) -> None:
         fields = parse(e2e, self._mac_bytes if due.state.keys else 0).fields
         if kind == messages.PING:
-            if due.pings.allow(now_ms):
+            if self._replies.boards or due.pings.allow(now_ms):  # polled, it costs no answer
                 self._replies.ack_at(due, now_ms)
             else:
                 self._count("ping_limited")
@@ -417,8 +442,11 @@ class HostEndpoint:
             if self._replies.error(due, now_ms, messages.ERR_CONFLICT, text):
                 self._violate("hello_stale", "stream %d: %s" % (state.stream, text))
             return
+        if not self._replies.bind(due):
+            self._step(HELLO_BAD, "wire_full")
+            return
         self._step(HELLO_GOOD)
-        self._replies.bound = due
+        due.packets += 1
         state.next_seq = next_seq
         if nonce != due.nonce:
             hello = Hello(state, new, version, oldest, next_seq, mtu, window, schemas)

@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from .ports import Any
 
 FEATURES = 0
-ALIAS = 0  # what a stream is called after its HELLO; 1 to 127 are for links with several boards
 ACK_EVERY = 2  # records: half the ACKs for one more one-way delay at worst
 ACK_DELAY_MS = 250
 PAIRS_MAX = 16  # (gap, run) pairs in one ACK: as many holes as half a window can have
@@ -35,6 +34,9 @@ class Due:
         self.state = state
         self.mtu_bytes = MTU_DEFAULT_BYTES
         self.nonce: int | None = None  # of the HELLO answered last
+        self.alias = 0  # on a wire with several boards: what its board was told to call the stream
+        self.aliased = False  # the board has used it since it was last polled
+        self.packets = 0  # authentic ones that came under this stream
         self.last = 0  # seq of the record that came here last
         self.at_once: set[int] = set()  # seqs to acknowledge the moment they are stored
         self.stored = 0  # records stored since the last ACK
@@ -61,11 +63,16 @@ class Due:
 
 
 class Replies:
-    """The outgoing half of a host endpoint. `bound`: whose stream is called 0 here, if any."""
+    """The outgoing half of a host endpoint. `bound`: whose stream is called 0 here, if any.
 
-    def __init__(self, mac_bytes: int, window: int) -> None:
+    boards: how many there may be on a wire they share, each called by an alias; 0: there is but one.
+    """
+
+    def __init__(self, mac_bytes: int, window: int, boards: int = 0) -> None:
         self.window = window
+        self.boards = boards
         self.bound: Due | None = None
+        self.aliases: dict[int, Due] = {}
         self.dues: dict[int, Due] = {}
         self._mac_bytes = mac_bytes
         self._owing: dict[int, Due] = {}
@@ -79,16 +86,45 @@ class Replies:
         if due is None:
             if len(self.dues) >= STREAMS_MAX:
                 self.dues = dict(self._owing)
+                self.dues.update([(one.state.stream, one) for one in self.aliases.values()])
             due = self.dues[state.stream] = Due(state)
         return due
 
     def owe(self, due: Due) -> None:
         self._owing[due.state.stream] = due
 
+    # -- what streams are called
+
+    def called(self, short: int) -> "Due | None":
+        """Whose stream is called 0, or by an alias."""
+        return self.aliases.get(short) if short else self.bound
+
+    def bind(self, due: Due) -> bool:
+        """Its board said HELLO: it may use a short name from now on; False: none is left."""
+        if not self.boards:
+            self.bound = due
+            return True
+        if not due.alias:
+            free = [n for n in range(1, self.boards + 1) if n not in self.aliases]
+            if not free:
+                return False
+            due.alias = free[0]
+            self.aliases[due.alias] = due
+        due.aliased = False
+        return True
+
+    def release(self, due: Due) -> None:
+        """Its board is gone from this wire: the alias may be another's."""
+        if self.aliases.pop(due.alias, None) is not None:
+            due.alias = 0
+            due.aliased = False
+
     # -- what is owed
 
     def ack_at(self, due: Due, at_ms: int) -> None:
-        """An ACK by `at_ms` at the latest."""
+        """An ACK by `at_ms` at the latest; where boards are polled it goes in front of the POLL."""
+        if self.boards:
+            return
         if due.ack_ms is None or at_ms < due.ack_ms:
             due.ack_ms = at_ms
         self.owe(due)
@@ -107,12 +143,11 @@ class Replies:
         for stream in list(self.dues):
             self.ack_at(self.dues[stream], now_ms)
 
-    def need_hello(self, stream: int, now_ms: int) -> None:
-        """"Who is there?", without a MAC; at most once a second on a link."""
+    def need_hello(self, stream: int, now_ms: int, call: "list[int] | None" = None) -> None:
+        """"Who is there?", without a MAC; at most once a second on a link. call: of a wire with several boards."""
         if self._need_rate.allow(now_ms):
-            self._unsigned = self._unsigned[-1:] + [
-                splice(record(messages.NEED, messages.NEED_HELLO), stream)
-            ]
+            body = (messages.NEED_HELLO, call) if call else (messages.NEED_HELLO,)
+            self._unsigned = self._unsigned[-1:] + [splice(record(messages.NEED, *body), stream)]
 
     def need(self, due: Due, what: int, items: "list[int] | None") -> None:
         if (what, items) not in due.needs:
@@ -138,6 +173,17 @@ class Replies:
         self.owe(due)
 
     # -- what goes
+
+    def poll(self, due: Due, credit: int) -> list[bytes]:
+        """A board's turn: POLL, and in front of it an ACK where there are holes that cum does not tell.
+
+        A board that has not used its alias since the last POLL may not know it (any more).
+        """
+        packets = [self._ack(due)] if due.state.covered.gaps(1) else []
+        cum = min(due.state.cum, 0xFFFFFFFF)
+        packets = [self._seal(due, body) for body in packets + [record(messages.POLL, cum, credit)]]
+        due.aliased = False
+        return packets
 
     def next_pdu(self, now_ms: int) -> "bytes | None":
         """The packet to send now, None when nothing is due."""
@@ -167,7 +213,7 @@ class Replies:
     def _next(self, due: Due, now_ms: int) -> bytes:
         if due.welcome:
             due.welcome = False
-            numbers = (VERSION, FEATURES, ALIAS, due.state.cum, self.window, due.nonce)
+            numbers = (VERSION, FEATURES, due.alias, due.state.cum, self.window, due.nonce)
             return record(messages.WELCOME, *numbers)
         if due.time:
             token, utc_ms, came_ms = due.time
@@ -197,5 +243,6 @@ class Replies:
         state = due.state
         if not state.keys:  # without a MAC only the full id says which stream is meant
             return splice(body, state.stream)
-        e2e = splice(body, 0 if due is self.bound else state.stream)
+        short = due.alias if due.aliased else state.stream
+        e2e = splice(body, 0 if due is self.bound else short)
         return e2e + mac(state.keys[0][1], DOWN, state.stream, body, self._mac_bytes)

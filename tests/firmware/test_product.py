@@ -121,6 +121,8 @@ def test_a_host_given_at_the_command_line_stands_in_for_that_of_the_file(tmp_pat
         ('kind = "tcp"', 'kind = "mqtt"\nuser_password = "x"', "links.0.user: is missing"),
         ('kind = "tcp"', 'kind = "mqtt"\ntenant = "a.b"', "links.0.tenant: is a name of a-z, 0-9 and -"),
         ('host = "example.net"', "", "links.0.host: is missing"),
+        ('kind = "tcp"\nhost = "example.net"', 'kind = "rs485"', "links.0.uart: is missing"),
+        ('kind = "tcp"\nhost = "example.net"', 'kind = "rs485"\nuart = 1\nde = 4', "links.0: pin 4 is already used"),
         ("[[links]]", "[links]", "links: is written [[links]]"),
         ('report = "change"', 'report = "sometimes"', "is one of always, change"),
         ('product = "demo"', "", "product: is missing"),

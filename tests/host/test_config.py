@@ -48,6 +48,18 @@ BAD = [
         "trust.links: boards behind a broker need keys",
         "take 'mqtt' out; provision the boards",
     ),
+    ({"rs485": [{}]}, "rs485[0].port is missing", "name a path or usb:SERIAL"),
+    (
+        {"rs485": [{"port": "/dev/ttyU*"}]},
+        "rs485[0].port = '/dev/ttyU*' may be several ports",
+        "a wire has one master: name one port",
+    ),
+    (
+        {"rs485": [{"port": "a", "poll": "5m"}]},
+        "rs485[0].poll = '5m' is no time from 100ms to 1min",
+        'for example poll = "5s"',
+    ),
+    ({"rs485": [{"port": "a", "boards": 128}]}, "rs485[0].boards = 128 is outside 1 to 127", ""),
     ({"journal": {"keep_days": True}}, "journal.keep_days must be a whole number, not True", ""),
     ({"host": {"log": "inf"}}, "host.log = 'inf' is not allowed", "did you mean 'info'?"),
 ]
@@ -89,7 +101,7 @@ def test_the_command_line_goes_before_the_file(tmp_path: Path) -> None:
 
 
 # Tables of which there may be several, [[like.this]]; without one there is none.
-LISTED = {"serial": config.SerialSettings, "mqtt_link": config.MqttLinkSettings}
+LISTED = {"serial": config.SerialSettings, "rs485": config.Rs485Settings, "mqtt_link": config.MqttLinkSettings}
 
 
 def settings() -> dict[str, object]:
@@ -105,11 +117,11 @@ def settings() -> dict[str, object]:
 
 def test_the_document_lists_every_setting_with_its_default(root: Path) -> None:
     text = (root / "docs/configuration.md").read_text()
-    rows = dict(re.findall(r"^\| `([a-z_.]+)` \| (.+?) \|", text, re.MULTILINE))
+    rows = dict(re.findall(r"^\| `([a-z0-9_.]+)` \| (.+?) \|", text, re.MULTILINE))
     assert sorted(rows) == sorted(settings())
     for path, default in settings().items():
         told = rows[path]
-        needed = path in ("serial.port", "mqtt_link.url")
+        needed = path in ("serial.port", "rs485.port", "mqtt_link.url")
         assert told == "none" if needed else tomllib.loads(f"x = {told.strip('`')}")["x"] == default, path
 
 
@@ -117,7 +129,7 @@ def test_the_example_in_the_document_uses_every_setting_and_is_accepted(root: Pa
     (example,) = re.findall(r"```toml\n(.*?)```", (root / "docs/configuration.md").read_text(), re.DOTALL)
     table = tomllib.loads(example)
     found = read_settings(table, "example")
-    assert dataclasses.replace(found, serial=[], mqtt_link=[]) == Settings()  # it shows the defaults
+    assert dataclasses.replace(found, serial=[], rs485=[], mqtt_link=[]) == Settings()  # it shows the defaults
     used = {f"{name}.{key}" for name, keys in table.items() if name not in LISTED for key in keys}
     used |= {f"{name}.{key}" for name in LISTED for one in table[name] for key in one}
     assert used == set(settings())

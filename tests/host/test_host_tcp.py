@@ -259,8 +259,8 @@ def test_strangers_are_sent_away_but_not_while_nobody_is_heard(tmp_path: Path, m
             await quiet.connect(host.tcp[0].address)
             await until(lambda: host.bridge.sessions, "its session")
             (session,) = host.bridge.sessions
-            timer = host.bridge._timers[session]
-            await until(lambda: host.bridge._timers[session] is not timer, "another look")
+            timer = host.bridge._timers[session][0]
+            await until(lambda: host.bridge._timers[session][0] is not timer, "another look")
             assert host.bridge.sessions
             host.bridge.pressure(False)
             await until(lambda: not host.bridge.sessions, "it is sent away")

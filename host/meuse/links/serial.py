@@ -37,6 +37,8 @@ WRITE_HIGH_BYTES = 4 * 1024
 class SerialLink:
     """Keeps every port that matches `pattern` open; one receiver per port."""
 
+    kind = KIND
+
     def __init__(self, pattern: str, baud: int, opened: Opened) -> None:
         self.pattern = pattern
         self._baud = baud
@@ -70,7 +72,7 @@ class SerialLink:
         paths = await asyncio.to_thread(matching, self.pattern)
         if not paths and not self.ports and not self._missing:
             self._missing[self.pattern] = ""
-            log.info("serial %s: not there; waiting for it", self.pattern)
+            log.info("%s %s: not there; waiting for it", self.kind, self.pattern)
         for path in set(self.ports) - set(paths):
             self.ports[path].close()  # a held port is not read, so nothing else would notice
         for path in paths:
@@ -85,9 +87,9 @@ class SerialLink:
             return
         for name in (path, self.pattern):
             self._missing.pop(name, None)
-        log.info("serial %s: open", path)
+        log.info("%s %s: open", self.kind, path)
         self.ports[path] = port
-        port.start(self._opened(f"{KIND}:{path}", KIND, port))
+        port.start(self._opened(f"{self.kind}:{path}", self.kind, port))
 
     def _lost(self, path: str) -> None:
         del self.ports[path]
@@ -97,7 +99,7 @@ class SerialLink:
         """Say once what is wrong; again only when it changes or after the port was back."""
         if self._missing.get(path) != why:
             self._missing[path] = why
-            log.warning("serial %s: %s", path, why)
+            log.warning("%s %s: %s", self.kind, path, why)
 
 
 def matching(pattern: str, adapters: Callable[[], Iterable[Any]] = serial.tools.list_ports.comports) -> list[str]:

@@ -84,6 +84,15 @@ class Bench:
     def serial(self, settings):
         return open(int(os.getenv("MEUSE_UART%d" % settings["uart"])), "r+b", buffering=0)
 
+    def output(self, number):
+        """A pin whose levels are noted, from the first to the last, in FOLDER/pin.NUMBER."""
+
+        def level(on):
+            with open(folder + "/pin.%d" % number, "a") as f:
+                f.write(str(on))
+
+        return level
+
     def pollable(self, port):
         return port
 
