@@ -2,7 +2,8 @@
 
     .venv/bin/python tests/links_table.py          writes it; a test compares
 
-A mark is @pytest.mark.link(name, board=..., wire=..., host=...) with literal words, so it can be read without running.
+A mark is @pytest.mark.link(name, board=..., wire=..., host=...) with literal words or constants of
+the module, so it can be read without running.
 """
 
 import ast
@@ -18,11 +19,25 @@ ORDER = ("serial", "rs485", "tcp", "tls", "udp", "mqtt", "http", "file")
 def marks() -> Iterator[tuple[str, str, str, str, str]]:
     """(link, board, wire, host, test file) of every mark on a test, a class or a module."""
     for path in sorted((ROOT / "tests").rglob("test_*.py")):
-        for node in ast.walk(ast.parse(path.read_text())):
+        tree = ast.parse(path.read_text())
+        known = {
+            target.id: node.value
+            for node in tree.body
+            if isinstance(node, ast.Assign)
+            for target in node.targets
+            if isinstance(target, ast.Name)
+        }
+        for node in ast.walk(tree):
             if isinstance(node, ast.Call) and ast.unparse(node.func) == "pytest.mark.link":
-                words = {key.arg: ast.literal_eval(key.value) for key in node.keywords}
-                name = ast.literal_eval(node.args[0])
+                words = {key.arg: _text(key.value, known) for key in node.keywords}
+                name = _text(node.args[0], known)
                 yield name, words["board"], words["wire"], words["host"], str(path.relative_to(ROOT))
+
+
+def _text(node: ast.expr, known: dict[str, ast.expr]) -> str:
+    """A literal, or a constant of the module."""
+    text: str = ast.literal_eval(known[node.id] if isinstance(node, ast.Name) else node)
+    return text
 
 
 def table() -> str:

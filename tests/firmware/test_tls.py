@@ -91,7 +91,7 @@ def refused(board: NetworkBoard, host: RealHost, words: str, told: str) -> None:
 
 
 @pytest.mark.link(
-    "TLS", board="MicroPython, unix build (mbedTLS)", wire="TCP sockets on loopback", host="meuse run (OpenSSL)"
+    "tls", board="MicroPython, unix build (mbedTLS)", wire="TCP sockets on loopback", host="meuse run (OpenSSL)"
 )
 def test_readings_arrive_whoever_signed_the_host_is_known(tmp_path: Path, make: Make) -> None:
     world = World(tmp_path / "world")
@@ -108,7 +108,7 @@ def test_readings_arrive_whoever_signed_the_host_is_known(tmp_path: Path, make: 
 
 
 @pytest.mark.link(
-    "TLS, both sides with certificates",
+    "tls",
     board="MicroPython, unix build (mbedTLS)",
     wire="TCP sockets on loopback",
     host="meuse run (OpenSSL)",
