@@ -22,6 +22,7 @@ from meuse.errors import HostError, NotReachable
 from meuse.invocation import meuse
 from meuse.latest import Latest
 from meuse.live import View
+from meuse.outlet import Outlet, patient
 from meuse.run import Host
 
 # Without a terminal: often enough for somebody who tries it, seldom enough for a service's log.
@@ -49,13 +50,15 @@ def run(found: Settings, with_sim: bool, seconds: float | None) -> int:
     """Run until told to stop; 0 when everything that came is durable."""
     # Beside virtual boards only what is wrong is worth a line.
     _log_to_stderr("warning" if with_sim and found.host.log == "info" else found.host.log)
-    return asyncio.run(_run(found, with_sim, seconds))
+    with patient() as output:
+        return asyncio.run(_run(found, with_sim, seconds, output))
 
 
 def run_boards(names: tuple[str, ...], data: Path, host: str, seconds: float | None) -> int:
     """Only virtual boards; 0 when all of them ended with everything sent."""
     _log_to_stderr("info")
-    return asyncio.run(_run_boards(names or sim.ALL, data, host, seconds))
+    with patient():
+        return asyncio.run(_run_boards(names or sim.ALL, data, host, seconds))
 
 
 async def _run_boards(names: tuple[str, ...], data: Path, host: str, seconds: float | None) -> int:
@@ -76,7 +79,7 @@ async def _run_boards(names: tuple[str, ...], data: Path, host: str, seconds: fl
     return 1 if stuck else 0
 
 
-async def _run(found: Settings, with_sim: bool, seconds: float | None) -> int:
+async def _run(found: Settings, with_sim: bool, seconds: float | None, output: Outlet) -> int:
     console = Console()
     data = Path(found.host.data)
     wanted = sim.boards(data, sim.ALL) if with_sim else []
@@ -93,7 +96,7 @@ async def _run(found: Settings, with_sim: bool, seconds: float | None) -> int:
     try:
         await boards.start()
         every_s = LINES_EVERY_S if wanted else LOG_LINES_EVERY_S
-        view = View(host.bridge, Latest(host.journal), console, every_s)
+        view = View(host.bridge, Latest(host.journal), console, every_s, lambda: output.busy)
         waits: list[Coroutine[Any, Any, Any]] = [stop.wait(), host.failed(), view.run()]
         if wanted:
             waits.append(boards.ended())
