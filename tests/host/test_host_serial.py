@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from meuse.links.serial import matching, open_port
+from meuse.session import STRANGER_BYTES
 from meuse_protocol.framing import frame
 from meuse_protocol.messages import HELLO
 from serial.tools.list_ports_common import ListPortInfo
@@ -169,6 +170,7 @@ def test_noise_and_forged_frames_on_a_cable_change_nothing_but_counters(tmp_path
             for _ in range(20):
                 board.send_raw(chance.randbytes(100) + b"\0\r\nrst:0x1 (POWERON)\r\n\0")
             seen = host.bridge.totals
+            board.send_raw(b"\x99" * (2 * STRANGER_BYTES) + b"\0")  # a cable is nobody's way in: it stays open
             await until(lambda: seen()["damaged"] and seen()["lines"] and seen().get("bad_mac", 0) > 1, "counters")
             assert (ask(data, "SELECT * FROM streams"), stored(data, board.log.stream)) == before
             assert not ask(data, "SELECT * FROM gaps")
