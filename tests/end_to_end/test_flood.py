@@ -1,4 +1,4 @@
-"""Fifty strangers flood the host's port; a real board beside them keeps its link, and the host still stops when told."""
+"""Fifty strangers flood the host's port; a real board keeps its link meanwhile, and the host stops when told."""
 
 import sqlite3
 import subprocess
