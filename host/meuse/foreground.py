@@ -68,6 +68,7 @@ async def _run_boards(names: tuple[str, ...], data: Path, host: str, seconds: fl
     stop = _stop_signals()
     boards = sim.VirtualBoards(wanted, data, host)
     try:
+        _say_who_lingers(console, wanted)
         await boards.start()
         for board in wanted:
             _say(console, f"{board.device}: serial port {board.port}, log {board.log}")
@@ -94,6 +95,7 @@ async def _run(found: Settings, with_sim: bool, seconds: float | None, output: O
     failure: HostError | None = None
     stuck: list[sim.Board] = []
     try:
+        _say_who_lingers(console, wanted)
         await boards.start()
         every_s = LINES_EVERY_S if wanted else LOG_LINES_EVERY_S
         view = View(host.bridge, Latest(host.journal), console, every_s, lambda: output.busy)
@@ -160,6 +162,11 @@ def _stop_signals() -> asyncio.Event:
 
 def _say(console: Console, text: str) -> None:
     console.print(text, highlight=False, soft_wrap=True, markup=False)
+
+
+def _say_who_lingers(console: Console, wanted: list[sim.Board]) -> None:
+    if any(board.still_runs() for board in wanted):
+        _say(console, "waiting for the last run's boards to end")
 
 
 def _farewell(console: Console, host: Host) -> None:
