@@ -9,7 +9,7 @@ import tty
 from pathlib import Path
 
 import pytest
-from meuse.links.serial import matching, open_port
+from meuse.links.serial import SerialLink, matching, open_port
 from meuse.session import STRANGER_BYTES
 from meuse_protocol.framing import frame
 from meuse_protocol.messages import HELLO
@@ -178,6 +178,45 @@ def test_noise_and_forged_frames_on_a_cable_change_nothing_but_counters(tmp_path
             await board.drained()
             assert stored(data, board.log.stream) == board.log.created
             board.unplug()
+            cable.unplug()
+
+    asyncio.run(scene())
+
+
+def test_a_rate_that_no_port_takes_is_said_and_ends_no_hot_plug(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    data, cable = tmp_path / "data", Cable(tmp_path / "tty")
+
+    async def scene() -> None:
+        async with running(data, serial=[{"port": str(cable.path)}]) as host:
+            (link,) = (each for each in host.links if isinstance(each, SerialLink))
+            board = LightBoard("stove-1", key_of(data, "stove-1"))
+            right, link._baud = link._baud, -1
+            master = cable.plug()
+            await until(lambda: "cannot be opened" in caplog.text, "what is wrong", 60)
+            link._baud = right
+            await until(lambda: link.ports, "it is open after all", 60)
+            board.plug(master)
+            board.add(5)
+            await board.drained(60)
+            board.unplug()
+            cable.unplug()
+
+    asyncio.run(scene())
+
+
+def test_a_look_that_fails_is_not_the_last(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    data, cable = tmp_path / "data", Cable(tmp_path / "tty")
+
+    async def scene() -> None:
+        async with running(data, serial=[{"port": str(tmp_path / "[t]ty")}]) as host:
+            (link,) = (each for each in host.links if isinstance(each, SerialLink))
+            right, link.pattern = link.pattern, "\0/*"  # what the system will not look for
+            await until(lambda: "cannot be looked for" in caplog.text, "what is wrong", 60)
+            link.pattern = right
+            cable.plug()
+            await until(lambda: link.ports, "it is open after all", 60)
             cable.unplug()
 
     asyncio.run(scene())
