@@ -285,9 +285,9 @@ def test_tail_follows_until_it_is_stopped(tmp_path: Path) -> None:
         began = time.monotonic()
         journal.store(single_record(3, 1, NOON_MS // 1_000 + 1, [202]), NOON_MS + 1_500)
         second = json.loads(running.stdout.readline())
-        assert time.monotonic() - began < 5
+        assert time.monotonic() - began < 60
         running.send_signal(signal.SIGINT)
-        assert running.wait(10) == 0
+        assert running.wait(60) == 0
     assert (first["value"], second["value"]) == (20.1, 20.2)
     assert second == {
         "device": "stove-1", "channel": "temp", "unit": "Cel", "measured_at": "2025-11-23T12:00:01.000Z",
