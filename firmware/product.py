@@ -9,6 +9,7 @@ reach a board.
 
 import argparse
 import sys
+from collections.abc import Sequence
 from binascii import crc32
 from fractions import Fraction
 from pathlib import Path
@@ -50,12 +51,13 @@ NAMES = {"alarm_low": "low", "alarm_high": "high", "alarm_hysteresis": "hysteres
 Settings = dict[str, Any]
 
 
-def compile_product(path: Path, host: str | None = None) -> bytes:
-    """The content of /config.msgpack. `host` (name:port) stands in for that of TCP links.
+def compile_product(path: Path, host: str | None = None, links: Sequence[str] = ()) -> bytes:
+    """The content of /config.msgpack. `host` (name:port) stands in for that of TCP links; `links`: kinds that stand in
+    for the product's own links.
 
     ProductError names the file, the key path and the way out.
     """
-    return stored(packed(settings(path, host)))
+    return stored(packed(settings(path, host, links)))
 
 
 def secret(device: str, key: bytes | None) -> bytes:
@@ -68,9 +70,11 @@ def stored(payload: bytes) -> bytes:
     return pack([1, crc32(payload), payload])
 
 
-def settings(path: Path, host: str | None = None) -> Settings:
+def settings(path: Path, host: str | None = None, links: Sequence[str] = ()) -> Settings:
     """What the board gets, before it is packed; meuse_board/app.py documents the form."""
     table = load(path)
+    if links:
+        table.replace("links", [_usual(kind, host or "127.0.0.1:7878") for kind in links])
     out: Settings = table.take(PRODUCT)
     period_ms = out.pop("period_ms", None)
     out["buses"] = {name: _of_kind(t, BUSES) for name, t in table.tables("buses")}
@@ -89,6 +93,15 @@ def settings(path: Path, host: str | None = None) -> Settings:
     table.done()
     _refuse_shared_pins(channels, out, table)
     return out
+
+
+def _usual(kind: str, host: str) -> Settings:
+    """A link of this kind to a host on the usual ports."""
+    name, _, port = host.rpartition(":")
+    where = {"tcp": {"port": int(port)}, "udp": {"port": int(port)}, "http": {"port": 8080}, "mqtt": {}}
+    if kind in where:
+        return {"kind": kind, "host": name, **where[kind]}
+    return {"kind": kind, **({"uart": 1, "carries": "all"} if kind == "serial" else {})}
 
 
 def _of_kind(t: Table, kinds: dict[str, dict[str, Any]]) -> Settings:

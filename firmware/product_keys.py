@@ -109,6 +109,10 @@ class Table:
             raise self.error(key, f"is written [[{key}]]")
         return [Closed(v, self._file, f"{key}.{i}.") for i, v in enumerate(values)]
 
+    def replace(self, key: str, value: Any) -> None:
+        """As if the file said so."""
+        self._values[key] = value
+
     def done(self) -> None:
         for key in self._values:
             if key not in self._known:
