@@ -9,8 +9,8 @@ reach a board.
 
 import argparse
 import sys
-from collections.abc import Sequence
 from binascii import crc32
+from collections.abc import Sequence
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
