@@ -1,4 +1,4 @@
-"""What every test may ask for: the real MicroPython, and the repository's root."""
+"""What every test may ask for: the real MicroPython, and the repository's root; and how long searching tests search."""
 
 import os
 import shutil
@@ -6,8 +6,22 @@ import sys
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
+
+from tests.protocol.effort import EXAMPLES
 
 ROOT = Path(__file__).resolve().parent.parent
+
+# Loaded before any test is collected: a test takes the profile of the moment in which it is defined.
+settings.register_profile(
+    "meuse",
+    max_examples=100 * EXAMPLES,
+    derandomize=EXAMPLES == 1,
+    database=None,
+    deadline=None,
+    print_blob=True,
+)
+settings.load_profile("meuse")
 
 
 @pytest.fixture(scope="session")

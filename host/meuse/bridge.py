@@ -86,6 +86,7 @@ class Bridge:
         if kind == serial.KIND:
             session.call()
         else:
+            session.stranger = True
             self._later(STRANGER_S, session, self._expect)
         return session
 
@@ -117,8 +118,12 @@ class Bridge:
         if self._held:
             self._later(STRANGER_S, session, self._expect)
         elif session.device is None:
-            self.count("strangers")
-            session.close()
+            self.send_away(session)
+
+    def send_away(self, session: Session) -> None:
+        """A stranger took too long, or too much."""
+        self.count("strangers")
+        session.close()
 
     def _later(self, seconds: float, session: Session, call: Callable[..., None], hello: Hello | None = None) -> None:
         """One thing per session, and per board where several share it: the last that was asked for."""

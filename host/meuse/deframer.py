@@ -26,12 +26,13 @@ class FastDeframer(Deframer):
             return super().next()
         data = self._data
         at = self._at
-        end = data.find(b"\0", at)
-        while end == at:  # delimiters, and nothing between them
+        while data[at : at + 1] == b"\0":  # delimiters, and nothing between them
             at += 1
-            end = data.find(b"\0", at)
         self._at = at
-        if end - at < 2 or data[at + 1] < 128:
+        if data[at + 1 : at + 2] < b"\x80":  # text, or not there yet: looking for a zero would cost each line a search
+            return super().next()
+        end = data.find(b"\0", at)
+        if end < 0:
             return super().next()
         try:
             body = decode(data[at:end])

@@ -22,6 +22,7 @@ from meuse.errors import HostError, NotReachable
 from meuse.invocation import meuse
 from meuse.latest import Latest
 from meuse.live import View
+from meuse.outlet import Outlet, patient
 from meuse.run import Host
 
 # Without a terminal: often enough for somebody who tries it, seldom enough for a service's log.
@@ -49,13 +50,15 @@ def run(found: Settings, with_sim: bool, seconds: float | None) -> int:
     """Run until told to stop; 0 when everything that came is durable."""
     # Beside virtual boards only what is wrong is worth a line.
     _log_to_stderr("warning" if with_sim and found.host.log == "info" else found.host.log)
-    return asyncio.run(_run(found, with_sim, seconds))
+    with patient() as output:
+        return asyncio.run(_run(found, with_sim, seconds, output))
 
 
 def run_boards(names: tuple[str, ...], data: Path, host: str, seconds: float | None) -> int:
     """Only virtual boards; 0 when all of them ended with everything sent."""
     _log_to_stderr("info")
-    return asyncio.run(_run_boards(names or sim.ALL, data, host, seconds))
+    with patient():
+        return asyncio.run(_run_boards(names or sim.ALL, data, host, seconds))
 
 
 async def _run_boards(names: tuple[str, ...], data: Path, host: str, seconds: float | None) -> int:
@@ -65,6 +68,7 @@ async def _run_boards(names: tuple[str, ...], data: Path, host: str, seconds: fl
     stop = _stop_signals()
     boards = sim.VirtualBoards(wanted, data, host)
     try:
+        _say_who_lingers(console, wanted)
         await boards.start()
         for board in wanted:
             _say(console, f"{board.device}: serial port {board.port}, log {board.log}")
@@ -76,7 +80,7 @@ async def _run_boards(names: tuple[str, ...], data: Path, host: str, seconds: fl
     return 1 if stuck else 0
 
 
-async def _run(found: Settings, with_sim: bool, seconds: float | None) -> int:
+async def _run(found: Settings, with_sim: bool, seconds: float | None, output: Outlet) -> int:
     console = Console()
     data = Path(found.host.data)
     wanted = sim.boards(data, sim.ALL) if with_sim else []
@@ -91,9 +95,10 @@ async def _run(found: Settings, with_sim: bool, seconds: float | None) -> int:
     failure: HostError | None = None
     stuck: list[sim.Board] = []
     try:
+        _say_who_lingers(console, wanted)
         await boards.start()
         every_s = LINES_EVERY_S if wanted else LOG_LINES_EVERY_S
-        view = View(host.bridge, Latest(host.journal), console, every_s)
+        view = View(host.bridge, Latest(host.journal), console, every_s, lambda: output.busy)
         waits: list[Coroutine[Any, Any, Any]] = [stop.wait(), host.failed(), view.run()]
         if wanted:
             waits.append(boards.ended())
@@ -157,6 +162,11 @@ def _stop_signals() -> asyncio.Event:
 
 def _say(console: Console, text: str) -> None:
     console.print(text, highlight=False, soft_wrap=True, markup=False)
+
+
+def _say_who_lingers(console: Console, wanted: list[sim.Board]) -> None:
+    if any(board.still_runs() for board in wanted):
+        _say(console, "waiting for the last run's boards to end")
 
 
 def _farewell(console: Console, host: Host) -> None:

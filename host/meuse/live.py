@@ -1,9 +1,10 @@
 """What a person sees while the host runs: a table in a terminal, plain lines elsewhere."""
 
 import asyncio
+import sys
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 from rich import box
@@ -67,23 +68,32 @@ class Line(NamedTuple):
 
 
 class View:
-    """Run `run()` as a task; cancel it to stop."""
+    """Run `run()` as a task; cancel it to stop. While the terminal is `busy` with a frame, none is drawn."""
 
-    def __init__(self, bridge: Bridge, latest: Latest, console: Console, lines_every_s: float = 5.0) -> None:
+    def __init__(
+        self,
+        bridge: Bridge,
+        latest: Latest,
+        console: Console,
+        lines_every_s: float = 5.0,
+        busy: Callable[[], bool] = lambda: False,
+    ) -> None:
         self._bridge = bridge
         self._lines_every_s = lines_every_s
         self._latest = latest
         self._console = console
+        self._busy = busy
         self._began = time.monotonic()
         self._seen: dict[str, deque[tuple[float, int]]] = {}
 
     async def run(self) -> None:
         """Until cancelled."""
         if self._console.is_terminal:
-            with Live(console=self._console, auto_refresh=False) as live:
+            with Live(console=self._console, auto_refresh=False, redirect_stderr=sys.stderr.isatty()) as live:
                 while True:
                     await self._look()
-                    live.update(self.table(), refresh=True)
+                    if not self._busy():
+                        live.update(self.table(), refresh=True)
                     await asyncio.sleep(REFRESH_S)
         shown_at = time.monotonic()
         while True:

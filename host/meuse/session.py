@@ -31,6 +31,9 @@ MAX_E2E_BYTES = 4096 + 16
 # After so long without a byte sent the other side may have missed a delimiter: begin with one.
 SILENCE_MS = 1000
 
+# From a network, before anything held: many times what a board says until its HELLO is answered.
+STRANGER_BYTES = 16 * 1024
+
 # Packets joined into one write; the wire says after each whether it takes more.
 WRITE_TOGETHER = 16
 
@@ -44,6 +47,7 @@ class Session:
         "_endpoint",
         "_lost",
         "_sent_ms",
+        "_strange_bytes",
         "_timer",
         "_timer_ms",
         "_wire",
@@ -51,6 +55,7 @@ class Session:
         "frames_out",
         "kind",
         "name",
+        "stranger",
     )
 
     shared = False  # one board at a time
@@ -59,7 +64,9 @@ class Session:
         self.name = name
         self.kind = kind
         self.device: str | None = None  # who said HELLO here last
+        self.stranger = False  # on a network, and nothing that came was anybody's yet
         self.frames_out = 0
+        self._strange_bytes = 0
         self._wire = wire
         self._endpoint = endpoint
         self._bridge = bridge
@@ -105,6 +112,8 @@ class Session:
                     self._take(event, utc_ms)
             elif item[0] is TEXT:
                 self._bridge.text(self, utc_ms, item[1])
+        if self.stranger and self._said_enough(len(data)):
+            return
         self._pump()
 
     def writable(self) -> None:
@@ -163,8 +172,17 @@ class Session:
 
     # -- inside
 
+    def _said_enough(self, size: int) -> bool:
+        """Whether a stranger has said enough; then the connection closes."""
+        self._strange_bytes += size
+        if self._strange_bytes <= STRANGER_BYTES:
+            return False
+        self._bridge.send_away(self)
+        return True
+
     def _take(self, event: object, utc_ms: int) -> None:
         commits = self._bridge.commits
+        self.stranger = self.stranger and isinstance(event, Violation)
         if isinstance(event, Record):
             state = event.state
             row = Row(state.stream, event.seq, event.type, utc_ms, self.name, event.record)

@@ -6,6 +6,7 @@ one that does not come to an end.
 """
 
 import asyncio
+import fcntl
 import logging
 import os
 import shutil
@@ -53,6 +54,17 @@ class Board:
     @property
     def log(self) -> Path:
         return self.folder / "world.log"
+
+    def still_runs(self) -> bool:
+        """Whether a board of an earlier run plays here; it ends by itself when its host has gone."""
+        try:
+            with (self.folder / "lock").open() as held:
+                fcntl.flock(held, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except FileNotFoundError:
+            return False
+        except BlockingIOError:
+            return True
+        return False
 
 
 def boards(data: Path, names: tuple[str, ...]) -> list[Board]:
@@ -121,7 +133,7 @@ class VirtualBoards:
                     *("--scenario", str(SCENARIOS / f"{board.name}.toml")),
                     *("--dir", str(board.folder), "--device", board.device),
                     *("--host", self._host, "--key", str(self._keys.path(board.device))),
-                    "--with-parent",
+                    *("--parent", str(os.getpid())),
                     stdin=asyncio.subprocess.DEVNULL,
                     stdout=log_file,
                     stderr=log_file,
@@ -141,11 +153,17 @@ class VirtualBoards:
             raise HostError(*_words(waits[task], task.result()))
 
     async def stop(self) -> list[Board]:
-        """Let every board drain and end; returns those that had to be killed or failed."""
+        """Let every board drain and end; returns those that had to be killed or failed. Kills all if interrupted."""
         for process in self._running.values():
             if process.returncode is None:
                 process.send_signal(signal.SIGTERM)
-        results = await asyncio.gather(*(self._drained(board, process) for board, process in self._running.items()))
+        try:
+            results = await asyncio.gather(*(self._drained(board, process) for board, process in self._running.items()))
+        except BaseException:
+            for process in self._running.values():
+                if process.returncode is None:
+                    process.kill()
+            raise
         self._running.clear()
         return [board for board in results if board is not None]
 

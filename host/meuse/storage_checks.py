@@ -17,6 +17,9 @@ RECENT_MS: Final = 86_400_000
 
 TROUBLE_KINDS: Final = ("journal-failed", "lake-failed", "conflict", "reader-behind", "flood")
 
+# Of many that are wrong the first say where to look.
+SHOWN_FILES: Final = 5
+
 COUNTERS: Final = {
     "times_full": "the disk was slower than the boards; they waited",
     "events_dropped": "events that could not be kept",
@@ -83,10 +86,12 @@ def _troubles(db: sqlite3.Connection) -> Iterator[Finding]:
 
 def _lake(db: sqlite3.Connection, folder: Path) -> Iterator[Finding]:
     known = files.done(db)
-    missing = [file.name for file in known if not (folder / file.name).exists()]
-    if missing:
-        advice = f"put it back into {folder}; its readings are nowhere else once purged"
-        yield fail("lake", f"{len(missing)} files are missing, first {missing[0]}", advice)
+    wrong = {file.name: damage for file in known if (damage := files.damage(folder, file))}
+    advice = f"put it back into {folder} from a copy; its readings are nowhere else once purged"
+    for name, damage in list(wrong.items())[:SHOWN_FILES]:
+        yield fail("lake", f"{name} is {damage}", advice)
+    if wrong:
+        yield note("lake", f"{len(wrong)} of {len(known)} files are missing or damaged")
     else:
         yield ok("lake", f"{len(known)} files, {sum(file.rows for file in known):,} rows")
 

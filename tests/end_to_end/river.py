@@ -77,7 +77,7 @@ class Host:
         """SIGTERM; it must end by itself with status 0."""
         assert self.process is not None
         self.process.send_signal(signal.SIGTERM)
-        assert self.process.wait(40) == 0, (self.data / "host.log").read_text()
+        assert self.process.wait(60) == 0, (self.data / "host.log").read_text()
         self.process = None
 
     def __enter__(self) -> "Host":

@@ -16,7 +16,7 @@ from world import control  # noqa: E402
 T = TypeVar("T")
 
 
-def wait_for(what: Callable[[], T], why: str, seconds: float = 20.0) -> T:
+def wait_for(what: Callable[[], T], why: str, seconds: float = 60.0) -> T:
     """Polls until `what()` is true, and returns it."""
     deadline = time.monotonic() + seconds
     while not (found := what()):

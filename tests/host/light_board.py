@@ -22,7 +22,7 @@ from tests.shared.memory_log import MemoryLog
 POLL_S = 0.005
 
 
-async def until(what: Callable[[], object], why: str, seconds: float = 10.0) -> None:
+async def until(what: Callable[[], object], why: str, seconds: float = 60.0) -> None:
     """Polls until `what()` is true."""
     deadline = time.monotonic() + seconds
     while not what():
@@ -78,7 +78,7 @@ class LightBoard:
         """All up to this seq are durable, says the host."""
         return self.log.oldest() - 1
 
-    async def drained(self, seconds: float = 10.0) -> None:
+    async def drained(self, seconds: float = 60.0) -> None:
         await until(lambda: self.acked == self.made, f"{self.device} drains", seconds)
 
     # -- its cable

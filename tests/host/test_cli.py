@@ -71,10 +71,8 @@ def test_help_of_every_command_has_an_example(tmp_path: Path, command: str) -> N
     assert f"Example: meuse {command}" in done.stdout
 
 
-def test_help_is_quick_and_lists_every_command(tmp_path: Path) -> None:
-    began = time.monotonic()
+def test_help_lists_every_command_and_loads_nothing_heavy(tmp_path: Path) -> None:
     done = typed(tmp_path, "--help")
-    assert time.monotonic() - began < 2.0  # 0.13 s on the machine it was written on
     for command in COMMANDS:
         assert f"\n  {command} " in done.stdout
     modules = (

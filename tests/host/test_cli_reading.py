@@ -143,6 +143,32 @@ def test_own_sql(river: River) -> None:
     assert moment.splitlines()[1] == iso(river.now_ms) or moment.splitlines()[1] < (iso(river.now_ms) or "")
 
 
+ODD = "SELECT 'NaN'::DOUBLE AS nan, '-Infinity'::DOUBLE AS inf, [1, 2] AS list, INTERVAL 1 DAY AS span, [now()] AS t"
+ODD += ", TIMESTAMPTZ '2025-11-23 12:00:00+00' AS at, 1.5::DECIMAL(5, 2) AS exact, {'x': 'NaN'::DOUBLE} AS struct"
+
+
+@pytest.mark.parametrize(
+    "end", ["", ";", "-- that was it", "; -- that was it", ", '; --' AS semicolon", "\n/* really */ ;\n"]
+)
+@pytest.mark.parametrize("name", ["a.csv", "a.jsonl", "a.parquet", "a.xlsx"])
+def test_own_sql_of_any_kind(river: River, tmp_path: Path, name: str, end: str) -> None:
+    path = tmp_path / name
+    assert done("export", path, "--data", river.journal.data, "--sql", ODD + end) == f"1 rows in {path}\n"
+    if name == "a.jsonl":
+
+        def refuse(constant: str) -> None:
+            raise AssertionError(f"{constant} is not JSON")
+
+        row = json.loads(path.read_text(), parse_constant=refuse)
+        assert (row["nan"], row["inf"], row["struct"], row["list"]) == (None, None, {"x": None}, [1, 2])
+        assert row["at"] == "2025-11-23T12:00:00.000Z"
+    elif name == "a.xlsx":
+        book = openpyxl.load_workbook(path, read_only=True)
+        (_, row) = book["readings"].iter_rows(values_only=True)
+        book.close()
+        assert row[:4] == (None, None, "[1, 2]", "1 day, 0:00:00") and float(row[6]) == 1.5
+
+
 @pytest.mark.parametrize("name", ["a.csv", "a.jsonl", "a.parquet", "a.xlsx"])
 def test_export_is_read_by_other_programs(river: River, tmp_path: Path, name: str) -> None:
     path = tmp_path / name
@@ -198,6 +224,9 @@ def test_a_failed_export_leaves_the_old_file(river: River, tmp_path: Path) -> No
         (["query", "--step", "1h", "--stat", "sum"], 2, "known: count, last"),
         (["query", "--format", "yaml"], 2, "use table, csv, jsonl"),
         (["query", "--sql", "SELECT nothing FROM readings"], 2, "DESCRIBE readings"),
+        (["query", "--sql", "SELECT 1; SELECT 1"], 2, "one statement, not 2"),
+        (["query", "--sql", ";"], 2, "one statement, not 0"),
+        (["query", "--sql", "SELEC 1"], 2, "DESCRIBE readings"),
         (["query", "--sql", "SELECT 1", "-d", "stove-1"], 2, "WHERE"),
         (["export", "a.docx"], 2, "end the name in .csv"),
         (["tail", "--device", "stove-2"], 2, "did you mean stove-1?"),
@@ -256,9 +285,9 @@ def test_tail_follows_until_it_is_stopped(tmp_path: Path) -> None:
         began = time.monotonic()
         journal.store(single_record(3, 1, NOON_MS // 1_000 + 1, [202]), NOON_MS + 1_500)
         second = json.loads(running.stdout.readline())
-        assert time.monotonic() - began < 5
+        assert time.monotonic() - began < 60
         running.send_signal(signal.SIGINT)
-        assert running.wait(10) == 0
+        assert running.wait(60) == 0
     assert (first["value"], second["value"]) == (20.1, 20.2)
     assert second == {
         "device": "stove-1", "channel": "temp", "unit": "Cel", "measured_at": "2025-11-23T12:00:01.000Z",

@@ -9,7 +9,8 @@ import tty
 from pathlib import Path
 
 import pytest
-from meuse.links.serial import matching, open_port
+from meuse.links.serial import SerialLink, matching, open_port
+from meuse.session import STRANGER_BYTES
 from meuse_protocol.framing import frame
 from meuse_protocol.messages import HELLO
 from serial.tools.list_ports_common import ListPortInfo
@@ -51,7 +52,7 @@ def test_a_cable_is_pulled_and_plugged_in_again(tmp_path: Path, caplog: pytest.L
                 board.add(200)  # pulled while these are on their way
                 board.unplug()
                 cable.unplug()
-                await until(lambda: not link.ports, "the port is closed at once", 2.0)
+                await until(lambda: not link.ports, "the port is closed", 60)
             board.plug(cable.plug())
             await board.drained()
             assert stored(data, board.log.stream) == board.log.created
@@ -169,6 +170,7 @@ def test_noise_and_forged_frames_on_a_cable_change_nothing_but_counters(tmp_path
             for _ in range(20):
                 board.send_raw(chance.randbytes(100) + b"\0\r\nrst:0x1 (POWERON)\r\n\0")
             seen = host.bridge.totals
+            board.send_raw(b"\x99" * (2 * STRANGER_BYTES) + b"\0")  # a cable is nobody's way in: it stays open
             await until(lambda: seen()["damaged"] and seen()["lines"] and seen().get("bad_mac", 0) > 1, "counters")
             assert (ask(data, "SELECT * FROM streams"), stored(data, board.log.stream)) == before
             assert not ask(data, "SELECT * FROM gaps")
@@ -176,6 +178,45 @@ def test_noise_and_forged_frames_on_a_cable_change_nothing_but_counters(tmp_path
             await board.drained()
             assert stored(data, board.log.stream) == board.log.created
             board.unplug()
+            cable.unplug()
+
+    asyncio.run(scene())
+
+
+def test_a_rate_that_no_port_takes_is_said_and_ends_no_hot_plug(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    data, cable = tmp_path / "data", Cable(tmp_path / "tty")
+
+    async def scene() -> None:
+        async with running(data, serial=[{"port": str(cable.path)}]) as host:
+            (link,) = (each for each in host.links if isinstance(each, SerialLink))
+            board = LightBoard("stove-1", key_of(data, "stove-1"))
+            right, link._baud = link._baud, -1
+            master = cable.plug()
+            await until(lambda: "cannot be opened" in caplog.text, "what is wrong", 60)
+            link._baud = right
+            await until(lambda: link.ports, "it is open after all", 60)
+            board.plug(master)
+            board.add(5)
+            await board.drained(60)
+            board.unplug()
+            cable.unplug()
+
+    asyncio.run(scene())
+
+
+def test_a_look_that_fails_is_not_the_last(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    data, cable = tmp_path / "data", Cable(tmp_path / "tty")
+
+    async def scene() -> None:
+        async with running(data, serial=[{"port": str(tmp_path / "[t]ty")}]) as host:
+            (link,) = (each for each in host.links if isinstance(each, SerialLink))
+            right, link.pattern = link.pattern, "\0/*"  # what the system will not look for
+            await until(lambda: "cannot be looked for" in caplog.text, "what is wrong", 60)
+            link.pattern = right
+            cable.plug()
+            await until(lambda: link.ports, "it is open after all", 60)
             cable.unplug()
 
     asyncio.run(scene())

@@ -9,6 +9,7 @@ import pytest
 from meuse import bridge
 from meuse.identity import TRUSTED_BINDS_PER_MINUTE
 from meuse.links.tcp import OTHER_DESCRIPTORS, room_for
+from meuse.session import STRANGER_BYTES
 from meuse_protocol.framing import frame
 from meuse_protocol.messages import HELLO, record
 from meuse_protocol.received import RangeSet
@@ -267,6 +268,32 @@ def test_strangers_are_sent_away_but_not_while_nobody_is_heard(tmp_path: Path, m
             assert host.bridge.totals()["strangers"] == 1
             assert not host.bridge._timers
             quiet.unplug()
+
+    asyncio.run(scene())
+
+
+@pytest.mark.parametrize("noise", [b"\n", b"\x99", b"\0", b"\x99\x99\1\0", b"a line\r\n", frame(b"\x92\x12\x00" * 20)])
+def test_a_stranger_may_not_say_much(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, noise: bytes) -> None:
+    monkeypatch.setattr(bridge, "STRANGER_S", 3600.0)
+
+    async def scene() -> None:
+        async with running(tmp_path) as host:
+            board = LightBoard("stove-1", key_of(tmp_path, "stove-1"))
+            stranger = LightBoard("nobody-1", None)
+            await board.connect(host.tcp[0].address)
+            board.add(100, size=200)
+            await board.drained(60)  # 20 kB, and nothing against it
+            await stranger.connect(host.tcp[0].address)
+            stranger.send_raw(noise * (STRANGER_BYTES // 2 // len(noise)))
+            await until(lambda: len(host.bridge.sessions) == 2, "it is heard", 60)
+            stranger.send_raw(noise * (STRANGER_BYTES // len(noise)))
+            await until(lambda: not stranger.plugged, "it is sent away", 60)
+            assert host.bridge.totals()["strangers"] == 1
+            assert board.plugged and len(host.bridge.sessions) == 1
+            board.send_raw(noise * (2 * STRANGER_BYTES // len(noise)) + b"\0")  # somebody known
+            board.add(10)
+            await board.drained(60)
+            board.unplug()
 
     asyncio.run(scene())
 

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import duckdb
 import pytest
-from meuse import catalog
+from meuse import catalog, storage_checks
+from meuse.errors import HostError
 from meuse.journal.purge import purge_step
 from meuse.lake import lock, process, writer
 from meuse.lake.policy import MERGE_FILES, Policy, to_merge
@@ -209,3 +210,26 @@ def test_a_reader_never_makes_a_journal(tmp_path: Path) -> None:
     with pytest.raises(Exception, match="no journal"), store.opened(tmp_path):
         pass
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("torn", [True, False])
+def test_a_file_that_is_missing_or_torn_is_named_and_in_nobodys_way(river: River, torn: bool) -> None:
+    river.flow(10)
+    run_here(river)
+    (path,) = lake(river).glob("*.parquet")
+    whole = path.read_bytes()
+    if torn:
+        path.write_bytes(whole[: len(whole) // 2])
+    else:
+        path.unlink()
+    for _ in range(2 * MERGE_FILES):  # the writer goes on, and merges what comes after
+        river.flow(10)
+        run_here(river)
+    assert len(list(lake(river).glob("*.parquet"))) < 2 * MERGE_FILES
+    said = "damaged" if torn else "missing"
+    with pytest.raises(HostError, match=f"{path.name} is {said}"), store.opened(river.journal.data):
+        pass
+    found = [finding for finding in storage_checks.check(river.journal.data) if finding.bad and finding.what == "lake"]
+    assert [finding.state for finding in found] == [f"{path.name} is {said}"]
+    path.write_bytes(whole)
+    assert_stored(river)

@@ -59,7 +59,7 @@ class Host:
     def end(self, number: int) -> None:
         if self._process.poll() is None:
             os.kill(self._process.pid, number)
-        self._process.wait(10)
+        self._process.wait(60)
 
     def ask(self, *words: str) -> str:
         command = [MEUSE, *words, "--data", str(self.data)]
@@ -148,7 +148,7 @@ def struggle(board: Board, host: Host, patience: float) -> None:
         board.step()
     if not (board.done() and board.anchors):
         board.relink(host.line)
-    until(board, lambda: board.done() and bool(board.anchors), 20)
+    until(board, lambda: board.done() and bool(board.anchors), 60)
 
 
 def new_board(host: Host, told: Measured, seed: int) -> Board:
@@ -185,7 +185,7 @@ def test_every_reading_is_stored_through_faults_a_killed_host_and_a_power_cut(ho
     board = new_board(host, told, 1)
     log = board.log
     measure(board, told, seconds[:400], rows[:400])
-    until(board, board.done, 10)
+    until(board, board.done, 60)
 
     def connect() -> Line:
         return host.line(faults, 0.5)
@@ -193,7 +193,7 @@ def test_every_reading_is_stored_through_faults_a_killed_host_and_a_power_cut(ho
     board.relink(connect)
     measure(board, told, seconds[400:800], rows[400:800])
     half = len(log.records) // 2
-    until(board, lambda: len(log.records) < half, 40)
+    until(board, lambda: len(log.records) < half, 60)
     host.end(signal.SIGKILL)
     host.start()
     struggle(board, host, 4)
@@ -264,11 +264,11 @@ def test_forged_and_replayed_frames_change_nothing_stored(host: Host, root: Path
     told = Measured(channels)
     old = new_board(host, told, 1)
     measure(old, Measured(channels), seconds[:40], rows[:40])
-    until(old, old.done, 10)
+    until(old, old.done, 60)
     old.link_down()
     board = new_board(host, told, 2)
     measure(board, told, seconds[40:120], rows[40:120])
-    until(board, board.done, 10)
+    until(board, board.done, 60)
     before = host.state()
 
     intruder = Intruder(host, board.log.stream)
@@ -284,7 +284,7 @@ def test_forged_and_replayed_frames_change_nothing_stored(host: Host, root: Path
     assert host.state() == before
 
     measure(board, told, seconds[120:], rows[120:])
-    until(board, board.done, 10)
+    until(board, board.done, 60)
     host.end(signal.SIGTERM)
     compare(host, told, board.log.stream)
 

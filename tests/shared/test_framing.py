@@ -147,3 +147,20 @@ def test_one_damage_costs_about_one_frame_and_never_more_than_two():
     for kind in ("flip", "deleted", "inserted", "burst"):
         lost = [damaged(kind, dice) for _ in range(300)]
         assert max(lost) <= 2 and sum(lost) <= 300 * 1.2, (kind, sum(lost))
+
+
+def test_lines_of_any_length_whole_and_in_pieces():
+    for length in (0, 1, 63, 64, 65, 127, 128, 129, 199, 200):
+        for end in (b"\n", b"\r", b"\0", b"\r\n"):
+            line = b"".join([b"%x" % (i % 16) for i in range(length)])
+            data = (line + end) * 3 + b"\0" + frame(PING)
+            items = received(Deframer(256), data, len(data))
+            assert [item[1] for item in items if item[0] == TEXT and item[1]] == [line] * 3 * (length > 0)
+            assert items[-1] == (FRAME, PING)
+            for step in (1, 50, 64, 65):
+                assert received(Deframer(256), data, step) == items, (length, end, step)
+    for length in (261, 262, 263, 500):  # what is too long is cut at the same byte
+        data = b"x" * length + b"\n" + frame(PING)
+        items = received(Deframer(256), data, len(data))
+        for step in (1, 50, 64, 65):
+            assert received(Deframer(256), data, step) == items, (length, step)

@@ -44,7 +44,7 @@ def arguments() -> argparse.ArgumentParser:
     p.add_argument("--heap", type=heap_bytes, help="the board's heap, such as 96k (the scenario's)")
     p.add_argument("--micropython", help="interpreter (MICROPYTHON, or the one beside this Python)")
     p.add_argument("--path", help="MICROPYPATH of a module of one's own")
-    p.add_argument("--with-parent", action="store_true", help="stop when the process that started it is gone")
+    p.add_argument("--parent", type=int, metavar="PID", help="stop when this process, which started it, is gone")
     p.add_argument("--module", default="start", help="first module to run; tests bring their own")
     p.add_argument("arguments", nargs="*", help="arguments of a module of one's own")
     return p
@@ -83,7 +83,7 @@ def play(options: argparse.Namespace) -> int:
 
     async def run() -> int:
         world = World(played, setting, lock_fd)
-        watching = asyncio.create_task(_orphaned(world.stop)) if options.with_parent else None
+        watching = asyncio.create_task(_orphaned(options.parent, world.stop)) if options.parent else None
         try:
             return await world.run()
         finally:
@@ -93,9 +93,8 @@ def play(options: argparse.Namespace) -> int:
     return asyncio.run(run())
 
 
-async def _orphaned(stop: Callable[[], None]) -> None:
+async def _orphaned(parent: int, stop: Callable[[], None]) -> None:
     """Calls `stop` once the process that started this one is gone (killed, so it could not say so)."""
-    parent = os.getppid()
     while os.getppid() == parent:
         await asyncio.sleep(PARENT_LOOK_S)
     stop()

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 
-from .board import Board
+from .board import STOP_S, Board
 from .cable import Cable
 from .clock import WorldClock
 from .control import COMMANDS, Control
@@ -26,7 +26,8 @@ from .processor import Image
 from .scenario import Scenario
 from .served import Served
 
-LOCK_WAIT_S = 3.0  # a killed world takes its board along, which may take a moment
+# A world whose host was killed lets its board send what it can first.
+LOCK_WAIT_S = STOP_S + 5.0
 
 
 class InUse(Exception):
@@ -47,6 +48,7 @@ def lock(folder: Path) -> int:
     """The folder's lock as an open file; one board, one world. Goes with the last process that holds it."""
     fd = os.open(folder / "lock", os.O_CREAT | os.O_RDWR)
     deadline = time.monotonic() + LOCK_WAIT_S
+    told = False
     while True:
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -55,6 +57,9 @@ def lock(folder: Path) -> int:
             if time.monotonic() > deadline:
                 os.close(fd)
                 raise InUse(f"{folder}: another virtual board runs here; stop it first") from None
+            if not told:
+                print("waiting for the last run's board to end", flush=True)
+                told = True
             time.sleep(0.05)
 
 

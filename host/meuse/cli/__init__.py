@@ -7,7 +7,7 @@ their functions, so that `meuse --help` stays quick.
 import os
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import typer
 
@@ -53,9 +53,10 @@ def main() -> None:
         with words_for_storage():
             app()
     except HostError as failure:
-        print(f"meuse: {failure.message}", file=sys.stderr)
-        if failure.advice:
-            print(f"  next: {failure.advice}", file=sys.stderr)
+        with suppress(OSError):  # a terminal that was closed; the status says it as well
+            print(f"meuse: {failure.message}", file=sys.stderr)
+            if failure.advice:
+                print(f"  next: {failure.advice}", file=sys.stderr)
         sys.exit(failure.status)
     except BrokenPipeError:
         # The reader of our output (a pager, `head`) has gone; nothing of ours failed.

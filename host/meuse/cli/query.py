@@ -3,7 +3,7 @@
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import typer
 
@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     import duckdb
 
     from meuse.query.selection import Selection
+
+T = TypeVar("T")
 
 # The options that both commands share.
 Data = Annotated[Path | None, typer.Option("--data", help="Folder of the host's data.")]
@@ -65,7 +67,7 @@ def query(
         raise ConfigError(f"there is no format {form!r}", f"use {', '.join(output.FORMATS)}")
     selection = _selection(device, channel, from_, to, undated, sql)
     with until_reader_leaves(), store.opened(folder(data), selection) as db:
-        asked = _sql(selection, step, stat, last, gaps, sql)
+        asked = _sql(db, selection, step, stat, last, gaps, sql)
         if form == "table" and not (step or gaps or sql):
             asked = ask.glance(asked)
         count = _run(lambda: output.write(db, asked, form), sql)
@@ -101,7 +103,7 @@ def export(
     form = exporting.form_of(file, form)
     selection = _selection(device, channel, from_, to, undated, sql)
     with store.opened(folder(data), selection) as db:
-        asked = _sql(selection, step, stat, last, gaps, sql)
+        asked = _sql(db, selection, step, stat, last, gaps, sql)
         count = _run(lambda: exporting.export(db, asked, file, form), sql)
         print(f"{count} rows in {file}")
         if not sql and not gaps:
@@ -137,9 +139,17 @@ def _selection(
     return Selection(tuple(devices or ()), tuple(channels or ()), from_ms, to_ms, undated)
 
 
-def _sql(selection: "Selection", step: str | None, stat: str | None, last: bool, gaps: bool, sql: str | None) -> str:
+def _sql(
+    db: "duckdb.DuckDBPyConnection",
+    selection: "Selection",
+    step: str | None,
+    stat: str | None,
+    last: bool,
+    gaps: bool,
+    sql: str | None,
+) -> str:
     from meuse.errors import ConfigError
-    from meuse.query import ask
+    from meuse.query import ask, output
     from meuse.query.selection import known_or_raise, parse_length
 
     if sum([step is not None, last, gaps, sql is not None]) > 1:
@@ -149,7 +159,7 @@ def _sql(selection: "Selection", step: str | None, stat: str | None, last: bool,
     if sql is not None:
         if not sql.strip():
             raise ConfigError("--sql is empty", 'for example --sql "SELECT * FROM readings LIMIT 10"')
-        return sql
+        return _run(lambda: output.one_statement(db, sql), sql)
     if last:
         return ask.last(selection)
     if gaps:
@@ -161,7 +171,7 @@ def _sql(selection: "Selection", step: str | None, stat: str | None, last: bool,
     return ask.steps(selection, parse_length(step, "--step"), wanted)
 
 
-def _run(work: Callable[[], int], sql: str | None) -> int:
+def _run(work: Callable[[], T], sql: str | None) -> T:
     """Do the work; a mistake in somebody's own SQL is theirs to hear about."""
     import duckdb
 

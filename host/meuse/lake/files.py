@@ -13,6 +13,9 @@ CURSOR: Final = "lake"
 FOLDER: Final = "lake"
 SUFFIX: Final = ".parquet"
 
+# A Parquet file begins and ends with it.
+_MARK: Final = b"PAR1"
+
 WRITING: Final = "writing"  # the range is fixed; the file may be missing, torn or whole
 DONE: Final = "done"  # the only state that queries read
 MERGING: Final = "merging"  # to take the place of several done files; may be missing or whole
@@ -29,6 +32,7 @@ class LakeFile(NamedTuple):
     min_ms: int | None
     max_ms: int | None
     undated: int
+    bytes: int
 
 
 class Content(NamedTuple):
@@ -62,11 +66,28 @@ def unfinished(db: sqlite3.Connection, state: str) -> list[LakeFile]:
 
 def _in_state(db: sqlite3.Connection, state: str) -> list[LakeFile]:
     rows = db.execute(
-        "SELECT name, first_id, last_id, coalesce(rows, 0), min_ms, max_ms, coalesce(undated, 0)"
+        "SELECT name, first_id, last_id, coalesce(rows, 0), min_ms, max_ms, coalesce(undated, 0),"
+        " coalesce(bytes, 0)"
         " FROM lake_files WHERE state = ? ORDER BY first_id",
         (state,),
     )
     return [LakeFile(*row) for row in rows]
+
+
+def damage(folder: Path, file: LakeFile) -> str:
+    """What is wrong with a done file, as far as its length and its two ends tell; empty if nothing."""
+    try:
+        with (folder / file.name).open("rb") as content:
+            size = content.seek(0, os.SEEK_END)
+            ends = []
+            for at in (0, max(0, size - len(_MARK))):
+                content.seek(at)
+                ends.append(content.read(len(_MARK)))
+    except FileNotFoundError:
+        return "missing"
+    except OSError as error:
+        return f"not readable: {error.strerror}"
+    return "" if size == file.bytes and ends == [_MARK, _MARK] else "damaged"
 
 
 def begin(db: sqlite3.Connection, name: str, first_id: int, last_id: int, state: str, now_ms: int) -> None:

@@ -28,7 +28,7 @@ def recover(db: sqlite3.Connection, folder: Path) -> None:
 
 def merge_next(db: sqlite3.Connection, folder: Path, now_ms: int, step: Step = no_step) -> int:
     """Merge the next neighbours; returns how many files went, 0 also while a reader is there."""
-    sources = policy.to_merge(files.done(db))
+    sources = _next(db, folder)
     if not sources:
         return 0
     first_id, last_id = sources[0].first_id, sources[-1].last_id
@@ -43,6 +43,22 @@ def merge_next(db: sqlite3.Connection, folder: Path, now_ms: int, step: Step = n
             return 0
         _replace(db, folder, name, sources, content, now_ms, step)
     return len(sources)
+
+
+def _next(db: sqlite3.Connection, folder: Path) -> Sequence[LakeFile]:
+    """Neighbours to merge; a file that is missing or damaged has none and stands in nobody's way."""
+    known = files.done(db)
+    if not policy.to_merge(known):
+        return []
+    run: list[LakeFile] = []
+    for file in [*known, None]:
+        if file is not None and not files.damage(folder, file):
+            run.append(file)
+            continue
+        if sources := policy.to_merge(run):
+            return sources
+        run = []
+    return []
 
 
 def _write(folder: Path, name: str, sources: Sequence[LakeFile], step: Step) -> Content:

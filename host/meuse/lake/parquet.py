@@ -51,7 +51,7 @@ def read(paths: Sequence[Path]) -> str:
 
 def copy(db: "duckdb.DuckDBPyConnection", query: str, path: Path) -> int:
     """Write the result of a query; returns the number of rows."""
-    (rows,) = db.execute(f"COPY ({query}) TO {literal(path)} ({_OPTIONS})").fetchall()[0]
+    (rows,) = db.execute(f"COPY (\n{query}\n) TO {literal(path)} ({_OPTIONS})").fetchall()[0]
     return int(rows)
 
 

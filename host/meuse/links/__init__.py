@@ -45,6 +45,10 @@ class Wire(Protocol):
 class Receiver(Protocol):
     """The receiving side of one connection."""
 
+    @property
+    def stranger(self) -> bool:
+        """True until somebody known has spoken; a link that may be flooded reads little at a time till then."""
+
     def receive(self, data: bytes) -> None:
         """Bytes as they came, in order, in any pieces; one whole packet where the wire has packets."""
 

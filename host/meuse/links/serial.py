@@ -66,7 +66,10 @@ class SerialLink:
     async def _keep_looking(self) -> None:
         while True:
             await asyncio.sleep(LOOK_EVERY_S)
-            await self._look()
+            try:
+                await self._look()
+            except Exception as error:  # whatever one look meets, the next may find a board
+                self._miss(self.pattern, f"cannot be looked for: {error!r}")
 
     async def _look(self) -> None:
         paths = await asyncio.to_thread(matching, self.pattern)
@@ -82,7 +85,7 @@ class SerialLink:
     def _open(self, path: str) -> None:
         try:
             port = _Port(path, self._baud, lambda: self._lost(path))
-        except (OSError, serial.SerialException, termios.error) as error:
+        except (OSError, ValueError, serial.SerialException, termios.error) as error:
             self._miss(path, _reason(path, error))
             return
         for name in (path, self.pattern):
@@ -125,7 +128,7 @@ def _reason(path: str, error: Exception) -> str:
 
 
 def open_port(path: str, baud: int) -> serial.Serial:
-    """Open raw, 8N1, for us alone; raises OSError, SerialException or termios.error."""
+    """Open raw, 8N1, for us alone; raises OSError, SerialException, termios.error, or ValueError for the rate."""
     # pyserial asserts DTR and RTS as it opens (as the kernel has done already) and never again.
     port = serial.Serial(path, baud, timeout=0, exclusive=True)
     try:

@@ -24,6 +24,9 @@ KIND = "tcp"
 # One read: 16 of the largest frames. Also what may arrive after the queue has filled up.
 READ_BYTES = 64 * 1024
 
+# From strangers: a turn of the event loop stays short, however many of them there are.
+STRANGER_READ_BYTES = 4 * 1024
+
 # Acknowledgements are small; a peer that does not read them is not sent more.
 WRITE_HIGH_BYTES = 32 * 1024
 
@@ -115,9 +118,9 @@ class TcpLink:
             self.connections.add(connection)
         return receiver
 
-    def buffer(self) -> memoryview:
+    def buffer(self, size: int = READ_BYTES) -> memoryview:
         """Shared: the event loop fills it and calls back before it fills it again."""
-        return self._buffer
+        return self._buffer[:size]
 
 
 class _Stranger(asyncio.Protocol):
@@ -162,10 +165,11 @@ class _Connection(asyncio.BufferedProtocol):
             self._receiver.receive(early)
 
     def get_buffer(self, sizehint: int) -> memoryview:
-        return self._link.buffer()
+        strange = self._receiver is None or self._receiver.stranger
+        return self._link.buffer(STRANGER_READ_BYTES if strange else READ_BYTES)
 
     def buffer_updated(self, nbytes: int) -> None:
-        data = bytes(self._link.buffer()[:nbytes])
+        data = bytes(self._link.buffer(nbytes))
         if self._receiver is not None:
             self._receiver.receive(data)
         elif self._transport is None:

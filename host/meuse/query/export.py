@@ -1,7 +1,9 @@
 """Results of a query as a file: whole under its name, or not there at all."""
 
+import math
 from collections.abc import Callable
 from datetime import datetime
+from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -65,8 +67,7 @@ def _xlsx(db: "duckdb.DuckDBPyConnection", sql: str, path: Path) -> int:
     import xlsxwriter
     from xlsxwriter.exceptions import FileCreateError
 
-    kinds = [str(kind) for _, kind, *_ in db.execute(f"DESCRIBE {sql}").fetchall()]
-    times = [kind.startswith("TIMESTAMP") for kind in kinds]
+    times = [output.is_time(kind) for _, kind, *_ in db.execute(f"DESCRIBE {sql}").fetchall()]
     book = xlsxwriter.Workbook(path, {"constant_memory": True, "strings_to_formulas": False, "strings_to_urls": False})
     moment = book.add_format({"num_format": "yyyy-mm-dd hh:mm:ss.000"})
     count = 0
@@ -105,9 +106,9 @@ def _cells(sheet: Any, line: int, row: output.Row, times: list[bool], moment: An
             if when.year >= 1900:
                 sheet.write_datetime(line, at, when, moment)
                 continue
-        if isinstance(value, str):
-            sheet.write_string(line, at, value)
-        else:
+        if not isinstance(value, int | float | Decimal):
+            sheet.write_string(line, at, str(value))
+        elif math.isfinite(value):
             sheet.write_number(line, at, value)
 
 

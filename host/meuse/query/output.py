@@ -6,9 +6,12 @@ milliseconds. What is missing is empty (CSV), null (JSON) or blank (table), neve
 
 import csv
 import json
+import math
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Final, TextIO
+
+from meuse.errors import ConfigError
 
 if TYPE_CHECKING:
     import duckdb
@@ -42,23 +45,48 @@ def as_text(db: "duckdb.DuckDBPyConnection", sql: str, time_format: str) -> str:
     """The same query with its time stamps as text (DuckDB hands them out only through pytz)."""
     import duckdb
 
-    sql = sql.strip().rstrip(";")
     try:
         described = db.execute(f"DESCRIBE {sql}").fetchall()
     except duckdb.ParserException:
         return sql  # a statement that is no query, such as SHOW TABLES
-    if not any(str(kind).startswith("TIMESTAMP") for _, kind, *_ in described):
+    if not any(is_time(kind) for _, kind, *_ in described):
         return sql
     shown = []
     for name, kind, *_ in described:
         quoted = '"' + str(name).replace('"', '""') + '"'
         zone = " AT TIME ZONE 'UTC'" if "TIME ZONE" in str(kind) else ""
-        if str(kind).startswith("TIMESTAMP"):
+        if is_time(kind):
             shown.append(f"strftime({quoted}{zone}, '{time_format}') AS {quoted}")
         else:
             shown.append(quoted)
     # The order is part of the result, so it is kept through the outer query.
-    return f"SELECT {', '.join(shown)} FROM ({sql})"
+    return f"SELECT {', '.join(shown)} FROM (\n{sql}\n)"
+
+
+def is_time(kind: object) -> bool:
+    """Whether a column of this type is moments, one a row."""
+    return str(kind).startswith("TIMESTAMP") and not str(kind).endswith("]")
+
+
+def one_statement(db: "duckdb.DuckDBPyConnection", sql: str) -> str:
+    """Somebody's own SQL without its semicolon and what follows it; raises ConfigError for none or several."""
+    found = len(db.extract_statements(sql))
+    if found != 1:
+        raise ConfigError(f"--sql takes one statement, not {found}", "ask once for each")
+    at = sql.rfind(";")
+    while at >= 0 and _counts(db, sql[:at]) == 1 and _counts(db, sql[at + 1 :]) == 0:
+        sql, at = sql[:at], sql.rfind(";", 0, at)
+    return sql
+
+
+def _counts(db: "duckdb.DuckDBPyConnection", sql: str) -> int | None:
+    """How many statements this is; None: none at all, as where a text or a comment was cut."""
+    import duckdb
+
+    try:
+        return len(db.extract_statements(sql))
+    except duckdb.Error:
+        return None
 
 
 def write(db: "duckdb.DuckDBPyConnection", sql: str, form: str, out: TextIO | None = None) -> int:
@@ -80,7 +108,7 @@ def line_writer(form: str, out: TextIO) -> Callable[[dict[str, Any]], None]:
     def write_row(row: dict[str, Any]) -> None:
         nonlocal begun
         if form == "jsonl":
-            out.write(json.dumps(row, ensure_ascii=False) + "\n")
+            out.write(_json(row) + "\n")
             return
         shown = row if form == "csv" else _glance(row)
         lines = [list(shown.values())] if begun else [list(shown), list(shown.values())]
@@ -117,8 +145,26 @@ def _jsonl(result: Result, out: TextIO) -> int:
     count = 0
     for count, row in enumerate(result, start=1):  # noqa: B007
         said = dict(zip(result.columns, row, strict=True))
-        out.write(json.dumps(said, ensure_ascii=False, default=str) + "\n")
+        out.write(_json(said) + "\n")
     return count
+
+
+def _json(said: dict[str, Any]) -> str:
+    """Strict JSON, which has no number for NaN and infinities: null."""
+    try:
+        return json.dumps(said, ensure_ascii=False, allow_nan=False, default=str)
+    except ValueError:
+        return json.dumps(_finite(said), ensure_ascii=False, allow_nan=False, default=str)
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, dict):
+        return {str(key): _finite(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(inner) for inner in value]
+    return value
 
 
 def _table(result: Result, out: TextIO) -> int:

@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from meuse import catalog, logical
+from meuse.errors import HostError
+from meuse.invocation import meuse
 from meuse.journal.database import FILE_NAME, open_reader
 from meuse.lake import files, lock, parquet
 from meuse.query import around, small, tail
@@ -72,7 +74,7 @@ def take(journal: sqlite3.Connection, folder: Path, selection: Selection) -> Sna
         check_names(journal, facts, selection)
         return Snapshot(
             [
-                folder / file.name
+                _sound(folder, file)
                 for file in files.done(journal)
                 if selection.overlaps(file.min_ms, file.max_ms) or file.undated
             ],
@@ -84,6 +86,15 @@ def take(journal: sqlite3.Connection, folder: Path, selection: Selection) -> Sna
         )
     finally:
         journal.execute("COMMIT")
+
+
+def _sound(folder: Path, file: files.LakeFile) -> Path:
+    """Its path; HostError when it is not as it was written: no rows without a word about what is missing."""
+    wrong = files.damage(folder, file)
+    if wrong:
+        advice = f"{meuse('doctor')} lists all; --from and --to leave out what lies elsewhere in time"
+        raise HostError(f"lake file {folder / file.name} is {wrong}", advice)
+    return folder / file.name
 
 
 def check_names(journal: sqlite3.Connection, facts: catalog.Facts, selection: Selection) -> None:
