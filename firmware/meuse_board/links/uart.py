@@ -31,6 +31,7 @@ class Link:
         self._out = b""  # what the port has not taken yet: one frame, one line of text, an echo
         self._lead = True  # the next frame needs a leading delimiter
         self._wrote_ms = self._heard_ms = 0
+        self._more = False  # the last read was a full one
         self._shown = 0  # bytes of the unfinished line that were echoed
         self._answer = None
         self._quiet_until = 0
@@ -77,12 +78,17 @@ class Link:
         while True:
             item = deframer.next()
             if item is None:
+                if self._more:  # a line that never falls silent must not keep the board from its sensors
+                    self._more = False
+                    self.due_ms = now
+                    return None
                 try:
                     data = self._port.read(CHUNK)
                 except OSError:
                     data = None
                 if data:
                     self._heard_ms = now
+                    self._more = len(data) == CHUNK
                     deframer.feed(data)
                     continue
                 if now - self._heard_ms >= ENTER_MS:
