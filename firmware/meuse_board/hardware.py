@@ -6,6 +6,8 @@ import time
 
 import machine
 
+LONGEST_MS = 8300  # RP2's watchdog raises above 8388
+
 # BOOT causes, the protocol's numbers, by machine's names; a port lacks some of them.
 CAUSES = ("unknown", "power on", "reset pin", "watchdog", "deep sleep", "software")
 _NAMES = (None, "PWRON_RESET", "HARD_RESET", "WDT_RESET", "DEEPSLEEP_RESET", "SOFT_RESET")
@@ -88,11 +90,14 @@ class Hardware:
             machine.RTC().datetime(tuple(day) + (0, 0, 0, 0, 0))
 
     def feed(self, timeout_ms: int) -> None:
-        """Starts the watchdog at the first call, feeds it at each; RP2's bites after 8.3 s at most."""
+        """Starts the watchdog at the first call, feeds it at each; as late as the port can where that is sooner."""
         if self._watchdog:
             self._watchdog.feed()
         elif timeout_ms:
-            self._watchdog = machine.WDT(timeout=timeout_ms)
+            try:
+                self._watchdog = machine.WDT(timeout=max(timeout_ms, 1000))
+            except ValueError:
+                self._watchdog = machine.WDT(timeout=LONGEST_MS)
 
     def cause(self) -> int:
         """Why the board started: index into CAUSES."""

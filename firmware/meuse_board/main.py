@@ -23,7 +23,16 @@ def run(root: str = "", break_in_ms: int = BREAK_IN_MS, also=(), ready=None, cra
     from .config import Config
     from .outputs import make_safe
 
-    unsafe = make_safe(Config(root + "/config.msgpack").value.get("outputs", ()), machine.Pin)
+    config = Config(root + "/config.msgpack")
+    unsafe = make_safe(config.value.get("outputs", ()), machine.Pin)
+    undone = None
+    try:
+        undone = config.begin()
+    except (OSError, MemoryError):
+        pass  # a flash that refuses; the changes stay on trial
+    if undone:
+        unsafe = make_safe(config.value.get("outputs", ()), machine.Pin)
+    config = None
     time.sleep_ms(break_in_ms)
     try:
         from .app import App
@@ -39,6 +48,8 @@ def run(root: str = "", break_in_ms: int = BREAK_IN_MS, also=(), ready=None, cra
         settings = Config = make_safe = identity = None
         forget("config", "outputs", "identity", "log_boot")
         app.problems += ["output %s cannot be driven" % name for name in unsafe]
+        if undone:
+            app.problems.append("taken back, since nobody reached this board with the new value: " + undone)
         _report(app, root)
         if ready:
             ready(app)

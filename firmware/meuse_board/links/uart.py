@@ -13,6 +13,7 @@ OFF_MS = 600_000  # `frames off`, forgotten by somebody who left, must not hold 
 SILENCE_MS = 1000  # after this the peer may be in any state: lead with a delimiter
 ENTER_MS = 100  # a CR alone on the line for so long is Enter, not the first byte of a frame
 CHUNK = 256
+LINE_BYTES = 128  # people type that much, whatever the packets are
 PROMPT = b"meuse> "
 
 
@@ -27,7 +28,7 @@ class Link:
         self._settings = settings
         self._hardware = hardware
         self._port = None
-        self._deframer = Deframer(self.mtu + 16)
+        self._deframer = Deframer(max(self.mtu + 16, LINE_BYTES))
         self._out = b""  # what the port has not taken yet: one frame, one line of text, an echo
         self._lead = True  # the next frame needs a leading delimiter
         self._wrote_ms = self._heard_ms = 0
