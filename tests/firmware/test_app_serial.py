@@ -183,7 +183,7 @@ def test_a_host_that_goes_away_costs_no_reading(board: Board) -> None:
         board.poll()
     board.plug()
     board.listening = True
-    board.until(lambda: len(board.memory.values(0)) >= 40, 20)
+    board.until(lambda: len(board.memory.values(0)) >= 40)
     assert board.stop() == 0
     (state,) = board.memory.streams.values()
     assert state.cum == state.next_seq
