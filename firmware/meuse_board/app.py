@@ -69,6 +69,7 @@ class App:
         self.refused = None  # what the host said instead of a welcome
         self.log = FlashLog(root + "/log", random_u32, **settings.get("log", {}))
         self.kept = Kept(root + "/kept")
+        self.log.before_flush = self.kept.flush  # a meter never goes back behind what it reported
         self.clock = Clock(time.ticks_ms, time.ticks_diff, self.log.boot_no)
         self.heap = health.Heap()
         self.cause = hardware.cause()
@@ -198,7 +199,15 @@ class App:
 
     def report_crash(self, text: str) -> None:
         """What ended the boot before, as a record."""
-        self.append(BLOB, (CRASH, None, text.encode()))
+        self.append(BLOB, (CRASH, None, text.encode()), True)
+
+    def rescue(self) -> None:
+        """After a crash: rows, totals and records to flash, as far as each of them still can."""
+        for act in (self._batcher.close_all, self.kept.flush, self.log.flush):
+            try:
+                act()
+            except Exception:
+                pass
 
     # -- running
 
@@ -263,8 +272,7 @@ class App:
 
     def _wind_up(self, now: int) -> None:
         if self._state == STOPPING and not self.sampler.busy():
-            for group in self.sampler.groups:
-                self._batcher.close(group)
+            self._batcher.close_all()
             self.log.flush()
             for runner in self.runners:
                 runner.link.hurry(now)

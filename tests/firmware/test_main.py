@@ -36,4 +36,7 @@ def test_a_crash_is_reset_and_told_as_a_record(board: VirtualBoard) -> None:
     told = [line for line in board.log().split("\n") if "b'" in line and "ZeroDivisionError: on purpose" in line]
     assert len(told) == 1
     assert board.status()["resets"] == 1
+    assert board.status()["watchdog_bites"] == 0, "a crash is a crash, not a hang"
+    assert "meter 41" in board.log()
+    assert "in RAM only" in board.log(), "what was in RAM went to flash before the reset"
     assert board.status()["crashes"] == 0
