@@ -214,3 +214,18 @@ def test_a_world_that_is_starved_costs_no_value(tmp_path: Path) -> None:
         columns = desk.columns()
         desk.close()
     assert all([-5] not in columns[name] for name in ("flue_temp", "room_temp", "draught", "door_open")), columns
+
+
+def test_a_power_cut_costs_pulses_and_makes_none_up(tmp_path: Path) -> None:
+    listener = Listener()
+    desk = Desk("building-1", listener, KEY)
+    with start("building", tmp_path, "--host", listener.address) as board:
+        desk.until(lambda: desk.rows("water") >= 8, "rows")
+        board.control(do="kill")
+        desk.until(lambda: board.status()["starts"] == 2, "another boot")
+        before = desk.rows("water")
+        desk.until(lambda: desk.rows("water") >= before + 8, "rows")
+        lost = board.status()["lost_pulses"]["water"]
+        finish(desk, board)
+    listener.shut()
+    assert lost >= 0, "the flash knew of pulses that never were"
