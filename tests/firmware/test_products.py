@@ -229,3 +229,24 @@ def test_a_power_cut_costs_pulses_and_makes_none_up(tmp_path: Path) -> None:
         finish(desk, board)
     listener.shut()
     assert lost >= 0, "the flash knew of pulses that never were"
+
+
+def test_a_wifi_that_went_away_is_joined_again(tmp_path: Path) -> None:
+    listener = Listener()
+    desk = Desk("building-1", listener, KEY)
+    board = start("building", tmp_path, "--host", listener.address)
+    product = tmp_path / "product.toml"
+    product.write_text(product.read_text().replace('kind = "tcp"', 'kind = "tcp"\nssid = "home"'))
+    with board:
+        desk.until(lambda: desk.rows("co2") >= 4, "rows")
+        board.control(do="network", on=False)
+        desk.close()
+        lost_at = len(board.served())
+        desk.until(lambda: len(board.served()) > lost_at + 20, "readings without a network")
+        assert not desk.connected, "a radio without access point carries nothing"
+        board.control(do="network", on=True)
+        before = desk.rows("co2")
+        desk.until(lambda: desk.rows("co2") > before + 8, "rows again")
+        finish(desk, board)
+        assert_stored_equals_served(desk, board)
+    listener.shut()
