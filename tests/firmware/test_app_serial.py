@@ -110,7 +110,7 @@ def test_settings_are_shown_changed_and_kept_but_never_the_key(board: Board) -> 
     board.start()
     board.until(lambda: len(board.memory.values(0)) >= 5)
     board.ask("", "Type help")
-    assert "links.uart.max_pdu = 1024" in board.ask("config get", "version")
+    assert "links.uart.max_pdu = 1024" in board.ask("config get", "max_pdu")
     assert "no setting" in board.ask("config get nothing", "no setting")
     assert "say: config get" in board.ask("config", "say:")
     assert "part of the product" in board.ask("config set groups.every_50ms.name x", "product")

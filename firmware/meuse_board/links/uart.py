@@ -32,9 +32,12 @@ class Link:
         self._out = b""  # what the port has not taken yet: one frame, one line of text, an echo
         self._lead = True  # the next frame needs a leading delimiter
         self._wrote_ms = self._heard_ms = 0
+        self._baud = settings.get("baud", 115200) if "uart" in settings else 0  # USB has no pace of its own
+        self._free_ms = 0  # when the wire will have taken what was written: an ESP32's write() waits until then
         self._more = False  # the last read was a full one
         self._shown = 0  # bytes of the unfinished line that were echoed
         self._answer = None
+        self._ahead = None  # a line typed while an answer is still on its way
         self._quiet_until = 0
         self._idle_ms = TYPING_MS
         self.console = None
@@ -64,7 +67,7 @@ class Link:
         self._quiet_until = now  # whoever is typing waits
 
     def room(self, now: int) -> bool:
-        return not self._out and not self._answer and now >= self._quiet_until
+        return not (self._out or self._answer) and now >= max(self._free_ms, self._quiet_until)
 
     def send(self, e2e: bytes, now: int) -> None:
         lead = self._lead or now - self._wrote_ms > SILENCE_MS
@@ -103,8 +106,13 @@ class Link:
                 self._line(item[1], now)
             else:
                 self.damaged += 1
+        if self._ahead is not None and not self._answer:
+            line, self._ahead = self._ahead, None
+            self._line(line, now)
         self._echo(now)
-        self.due_ms = now + (5 if self._out else ENTER_MS if deframer.pending else 1000)
+        self.due_ms = now + (5 if self._out or self._answer else ENTER_MS if deframer.pending else 1000)
+        if now < self._free_ms:
+            self.due_ms = min(self.due_ms, self._free_ms)
         return None
 
     def _echo(self, now: int) -> None:
@@ -117,7 +125,10 @@ class Link:
             self._write(now)
 
     def _line(self, line: bytes, now: int) -> None:
-        answer = None if self._answer else self.console(line, now < self._quiet_until)
+        if self._answer:
+            self._ahead, self._shown = line, 0
+            return
+        answer = self.console(line, now < self._quiet_until)
         if answer:
             self._out += line[self._shown :] + b"\r\n"
             self._answer = answer
@@ -125,7 +136,7 @@ class Link:
         self._shown = 0
 
     def _write(self, now: int) -> None:
-        while self._out or self._next_text():
+        while self._out or (now >= self._free_ms and self._next_text()):
             try:
                 written = self._port.write(self._out)
             except OSError:
@@ -134,6 +145,8 @@ class Link:
                 return
             self._wrote_ms = now
             self._out = self._out[written:]
+            if self._baud:
+                self._free_ms = max(self._free_ms, now) + 1 + written * 10_000 // self._baud
 
     def _next_text(self) -> bool:
         if self._answer:
