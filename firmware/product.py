@@ -20,8 +20,7 @@ if __name__ == "__main__":
     sys.path[:0] = [str(ROOT), str(ROOT.parent / "protocol")]
 
 from certificates import der  # noqa: E402
-from meuse_board.config import packed  # noqa: E402
-from meuse_protocol.msgpack import pack  # noqa: E402
+from meuse_protocol.msgpack import pack, put  # noqa: E402
 from product_keys import (  # noqa: E402
     BATCH,
     BUSES,
@@ -68,6 +67,27 @@ def secret(device: str, key: bytes | None) -> bytes:
 def stored(payload: bytes) -> bytes:
     """A file as meuse_board/stored.py reads it."""
     return pack([1, crc32(payload), payload])
+
+
+def packed(value: Any) -> bytes:
+    """msgpack with maps, which the wire has not; keys sorted, so that equal settings are equal bytes."""
+    out = bytearray()
+    _put(out, value)
+    return bytes(out)
+
+
+def _put(out: bytearray, value: Any) -> None:
+    if isinstance(value, dict):
+        out += b"\xde" + len(value).to_bytes(2, "big")
+        for name in sorted(value):
+            put(out, name)
+            _put(out, value[name])
+    elif isinstance(value, list):
+        out += b"\xdc" + len(value).to_bytes(2, "big")
+        for item in value:
+            _put(out, item)
+    else:
+        put(out, value)
 
 
 def settings(path: Path, host: str | None = None, links: Sequence[str] = ()) -> Settings:

@@ -4,8 +4,8 @@ Owns wording and commands; reads everything from the application and refuses to 
 Answers are generators, so that sampling goes on between two lines. The device's key is shown by no command.
 """
 
-from .config import Config
 from .hardware import CAUSES
+from .loading import forget, load
 from .wording import decimal, span, typed, utc_text
 
 WHY = ("", "sensor does not answer", "bus fault or bad checksum", "open or broken wire", "out of range")
@@ -33,7 +33,7 @@ class Console:
         self._gmtime = gmtime
 
     def __call__(self, line: bytes, typing: bool):
-        words = typed(line).split()
+        words = typed(line).split(None, 3)  # what is set may have spaces in it
         name = words[0] if words else "hello"
         command = getattr(self, "do_" + name, None)
         if command:
@@ -120,19 +120,14 @@ class Console:
         yield "up       %s, boot %d (%s)" % (span(clock.now()), clock.boot, CAUSES[self._app.cause])
 
     def do_config(self, words):
-        config = Config(self._app.root + "/config.msgpack")
         try:
-            if words[:1] == ["get"] and len(words) < 3:
-                yield from config.lines(*words[1:])
-            elif words[:1] == ["set"] and len(words) == 3:
-                changed = config.set(words[1], words[2])
-                yield "stored, works after: reboot" if changed else "it has that value already"
-            else:
-                yield "say: config get, config get KEY, or config set KEY VALUE"
+            yield from _configured(load("config").Config(self._app.root + "/config.msgpack"), words)
         except ValueError as problem:
             yield str(problem)
         except OSError as problem:
             yield "flash refuses (error %d), nothing changed; try again" % problem.errno
+        finally:
+            forget("config")  # its heap is worth more to the readings
 
     def do_export(self, words):
         from .export import lines
@@ -151,3 +146,15 @@ class Console:
         yield "flushing, then starting again"
         self._app.reboot()
 
+
+def _configured(config, words):
+    if words[:1] == ["get"] and len(words) < 3:
+        yield from config.lines(*words[1:])
+    elif words[:1] == ["set"] and len(words) == 3:
+        text = words[2].strip()
+        if len(text) > 1 and text[0] == text[-1] == '"':
+            text = text[1:-1]
+        changed = config.set(words[1], text)
+        yield "stored, works after: reboot" if changed else "it has that value already"
+    else:
+        yield "say: config get, config get KEY, or config set KEY VALUE"

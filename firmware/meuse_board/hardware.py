@@ -6,6 +6,11 @@ import time
 
 import machine
 
+LONGEST_MS = 8300  # RP2's watchdog raises above 8388
+JOIN_MS = 30_000  # a radio that has not joined by then is told again, ...
+RETRY_MS = 5_000  # ... one that says itself that it gave up sooner; ...
+LONGEST_JOIN = 10  # ... and each time later, up to so many times
+
 # BOOT causes, the protocol's numbers, by machine's names; a port lacks some of them.
 CAUSES = ("unknown", "power on", "reset pin", "watchdog", "deep sleep", "software")
 _NAMES = (None, "PWRON_RESET", "HARD_RESET", "WDT_RESET", "DEEPSLEEP_RESET", "SOFT_RESET")
@@ -19,6 +24,7 @@ class Hardware:
         self._opened = {}
         self._watchdog = None
         self._station = None
+        self._joins = self._joining = 0  # attempts since the Wi-Fi was there, and when the last one began
 
     def bus(self, name):
         """The bus of that name, opened once and shared; None for None. ValueError for a name nobody defined."""
@@ -62,16 +68,33 @@ class Hardware:
         return getattr(port, "pollable", port)
 
     def network(self, settings: dict) -> bool:
-        """Whether IP can flow; begins to join the Wi-Fi that `ssid` names. Without `ssid` the network is just there."""
+        """Whether IP can flow; joins the Wi-Fi that `ssid` names, again and again. Without `ssid` it is just there.
+
+        OSError when the radio cannot be switched on.
+        """
         if "ssid" not in settings:
             return True
         if not self._station:
             import network
 
-            self._station = network.WLAN(network.STA_IF)
-            self._station.active(True)
-            self._station.connect(settings["ssid"], settings.get("password"))
-        return self._station.isconnected()
+            station = network.WLAN(network.STA_IF)
+            station.active(True)
+            self._station = station
+        station, now = self._station, time.ticks_ms()
+        if station.isconnected():
+            self._joins = 0
+            return True
+        asked_ms = time.ticks_diff(now, self._joining)
+        gave_up = station.status() < 0  # RP2; an ESP32 has other numbers, and is told by the time it takes
+        if not self._joins or asked_ms >= (RETRY_MS if gave_up else JOIN_MS) * min(self._joins, LONGEST_JOIN):
+            self._joins += 1
+            self._joining = now
+            try:
+                station.disconnect()
+                station.connect(settings["ssid"], settings.get("password"))
+            except OSError:
+                pass  # busy, or not joined: the next attempt comes
+        return False
 
     def name_server(self):
         """(address, port) of the name server the network named; None where the system resolves by itself (Unix)."""
@@ -88,11 +111,14 @@ class Hardware:
             machine.RTC().datetime(tuple(day) + (0, 0, 0, 0, 0))
 
     def feed(self, timeout_ms: int) -> None:
-        """Starts the watchdog at the first call, feeds it at each; RP2's bites after 8.3 s at most."""
+        """Starts the watchdog at the first call, feeds it at each; as late as the port can where that is sooner."""
         if self._watchdog:
             self._watchdog.feed()
         elif timeout_ms:
-            self._watchdog = machine.WDT(timeout=timeout_ms)
+            try:
+                self._watchdog = machine.WDT(timeout=max(timeout_ms, 1000))
+            except ValueError:
+                self._watchdog = machine.WDT(timeout=LONGEST_MS)
 
     def cause(self) -> int:
         """Why the board started: index into CAUSES."""

@@ -6,6 +6,8 @@ without an endpoint carries the console only.
 
 from meuse_protocol.states import DOWN, QUIET
 
+PACKETS = 8  # taken in one step: whoever sends more waits until sensors and flash have had their turn
+
 
 class Runner:
     """A link with serve() takes records from the log itself: the endpoint hears its packets, and sends none there.
@@ -25,15 +27,17 @@ class Runner:
         """Moves everything that can move; returns the uptime at which to call again."""
         link, endpoint = self.link, self.endpoint
         packet = link.receive(now)
+        taken = 0
         while packet is not None:
+            taken += 1
             self.heard_ms = now
             if self.allowance:
                 self.allowance.spend(len(packet))
             if endpoint:
                 endpoint.receive(packet, now)
                 self._drain(now)
-            packet = link.receive(now)
-        wake_ms = link.due_ms
+            packet = link.receive(now) if taken < PACKETS else None
+        wake_ms = link.due_ms if taken < PACKETS else now
         if endpoint and not hasattr(link, "serve"):
             self._edge(now)
             if link.up and link.room(now):

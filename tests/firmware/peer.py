@@ -176,15 +176,18 @@ class Board:
         return True
 
     def send(self, data: bytes) -> None:
+        self.socket.settimeout(20)  # a full wire is waited for
         with contextlib.suppress(ConnectionError):
             self.socket.sendall(data)
+        with contextlib.suppress(OSError):
+            self.socket.setblocking(False)
 
     def _own(self, one: socket.socket) -> socket.socket:
         self._sockets.append(one)
         one.setblocking(False)
         return one
 
-    def until(self, what: Callable[[], Any], seconds: float = 10.0) -> Any:
+    def until(self, what: Callable[[], Any], seconds: float = 60.0) -> Any:
         deadline = time.monotonic() + seconds
         while not (found := what()):
             assert self.process is None or self.process.poll() is None, (self.folder / "stderr").read_text()
@@ -192,20 +195,20 @@ class Board:
             self.poll()
         return found
 
-    def ask(self, line: str, end: str, seconds: float = 10.0) -> str:
+    def ask(self, line: str, end: str, seconds: float = 60.0) -> str:
         """Types a line; all text up to and including the line that holds `end`."""
         begin = len(self.text)
         self.send(line.encode() + b"\r")
         self.until(lambda: any(end in t for t in self.text[begin:]), seconds)
         return "\n".join(self.text[begin:])
 
-    def stop(self, seconds: float = 15.0) -> int:
+    def stop(self, seconds: float = 60.0) -> int:
         """Asks for an orderly end -> exit status."""
         assert self.process
         (self.folder / "stop").touch()
         return self.wait(seconds)
 
-    def wait(self, seconds: float = 15.0) -> int:
+    def wait(self, seconds: float = 60.0) -> int:
         assert self.process
         deadline = time.monotonic() + seconds
         while self.process.poll() is None:

@@ -53,6 +53,8 @@ class PulseContact:
         self.meter = meter
         self.counted = 0  # pulses that this board's counter must hold, with those of before its start
         self.skipped = 0
+        self.lost = 0  # counted by the board and gone with its supply; never below 0, or it made some up
+        self._started = False
         self._clock = clock
         self._served = served
         self._fault = fault
@@ -62,8 +64,10 @@ class PulseContact:
         pins.observers[self.pin] = lambda: self._told() if pins.armed(self.pin) else None
 
     def board_started(self, counted: int) -> None:
-        """The board's counter goes on from what its flash kept."""
-        self.counted = counted
+        """The board's counter goes on from what its flash kept; the world knows how much that is short of."""
+        if self._started:
+            self.lost += self.counted - counted
+        self.counted, self._started = counted, True
 
     async def play(self, pins: Pins, taken: Callable[[], bool]) -> None:
         """Runs for ever; `taken()` says whether the board has handled the edges so far."""
