@@ -7,8 +7,8 @@ settings, the product compiled by the PC (a dict that App takes apart; all keys 
     product, version   str, told in BOOT
     outputs            [{name, pin, safe}]                            outputs.py
     buses              {name: {kind: i2c|spi|onewire, ...}}           hardware.py
-    links              [{kind: uart|tcp, carries?: all|alarms|nothing, cost?, budget_kb?, sealed?, mac_bytes?, ...}]
-                                                                      links/<kind>.py, wiring.py
+    links              [{kind: uart|tcp|udp, carries?: all|alarms|nothing, cost?, budget_kb?, sealed?, mac_bytes?,
+                         ...}]                                        links/<kind>.py, wiring.py
     groups             [{name, tick_ms, period_ms, on_change?, quiet_ms?, max_rows?, max_age_ms?, channels: [
                           {name, unit, exp, flags?, driver, bus?, deadband?, low?, high?, hysteresis?, ...}]}]
     health_ms          period of the health group (60 s; 0: none)
@@ -87,6 +87,9 @@ class App:
             self.runners[0].endpoint = BoardEndpoint(device, self.log.stream, psk, self.log)
         self.endpoints = [runner.endpoint for runner in self.runners if runner.endpoint]
         self.endpoint = self.endpoints[0]
+        for runner in self.runners:
+            if psk is None and getattr(runner.link, "needs_key", False):
+                self.problems.append("%s: no host believes a board without a key there" % runner.link.name)
         self.sampler = Sampler(self.clock, lambda *row: self._batcher.add(*row))
         for one in settings.get("groups", ()):
             group = Group(one, [self._driver(c) for c in one["channels"]])

@@ -32,6 +32,7 @@ from meuse.links.http import HttpLink
 from meuse.links.mqtt import MqttLink
 from meuse.links.serial import SerialLink
 from meuse.links.tcp import TcpLink, room_for
+from meuse.links.udp import UdpLink
 from meuse.status import Status
 from meuse.web import WebServer
 
@@ -64,6 +65,7 @@ class Host:
         self.tls: list[TcpLink] = []
         self.web: list[WebServer] = []
         self.requests: HttpLink | None = None
+        self.udp: list[UdpLink] = []
         self._lock: int | None = None
         self._committing: asyncio.Task[None] | None = None
         self._beside: list[asyncio.Task[None]] = []
@@ -98,6 +100,7 @@ class Host:
         await self._start_tcp()
         await self._start_tls()
         await self._start_http()
+        await self._start_udp()
         for port in self.settings.serial:
             await self._start_link(SerialLink(port.port, port.baud, self.bridge.opened))
         for broker in self.settings.mqtt_link:
@@ -151,6 +154,15 @@ class Host:
 
     def _handshake_failed(self, peer: str, why: str) -> None:
         self.bridge.turned_away(f"{tls.KIND}:{peer}", "tls_handshake", why)
+
+    async def _start_udp(self) -> None:
+        for address in self.settings.udp.listen:
+            link = UdpLink(
+                *parse_address(address, "udp.listen"), self.bridge.opened, self.settings.udp.max_peers, self.bridge.count
+            )
+            await self._start_link(link)
+            self.udp.append(link)
+            log.info("listening on %s for datagrams", link.address)
 
     def _lake_trouble(self, trouble: str) -> None:
         if trouble:

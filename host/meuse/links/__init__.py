@@ -45,6 +45,9 @@ class Wire(Protocol):
 class Receiver(Protocol):
     """The receiving side of one connection."""
 
+    device: str | None
+    """Who has proved to be speaking here; None while nobody has."""
+
     def receive(self, data: bytes) -> None:
         """Bytes as they came, in order, in any pieces; one whole packet where the wire has packets."""
 
