@@ -4,6 +4,7 @@ and gives a board another address in mid-sentence, as a NAT does. All from one s
 Runs in a thread of its own, so that processes and event loops may be on either side.
 """
 
+import contextlib
 import random
 import selectors
 import socket
@@ -135,7 +136,5 @@ class UdpProxy:
 
     @staticmethod
     def _send(out: socket.socket, data: bytes, to: tuple[str, int]) -> None:
-        try:
+        with contextlib.suppress(OSError):  # a way that was forgotten meanwhile; a full buffer is loss like any other
             out.sendto(data, to)
-        except OSError:
-            pass  # a way that was forgotten meanwhile; a full buffer is loss like any other

@@ -3,6 +3,7 @@
 import asyncio
 import secrets
 import socket
+from collections import deque
 
 from tests.host.light_board import LightBoard, now_ms
 
@@ -10,13 +11,15 @@ MTU_BYTES = 1200
 
 
 class UdpBoard(LightBoard):
-    """`answers`: every datagram that came, as it came."""
+    """`answers`: every datagram that came, as it came; `spoken`: those sent last."""
 
     answers: list[bytes]
+    spoken: deque[bytes]
 
     async def connect(self, address: str) -> None:
         self._host = address.rsplit(":", 1)
         self.answers = []
+        self.spoken = deque(maxlen=32)
         self._open()
         self._up()
 
@@ -77,6 +80,7 @@ class UdpBoard(LightBoard):
             return
         try:
             while (e2e := self.endpoint.next_pdu(now_ms())) is not None:
+                self.spoken.append(e2e)
                 self._socket.send(e2e)
         except OSError:
             pass  # lost, like all that travels

@@ -1,8 +1,8 @@
 """Who speaks on a socket that everybody may send to: addresses that have proved who they are, and strangers.
 
-Owns the bounds: so many known addresses, of which the one silent longest makes way; few for each device, since a
-board behind a NAT leaves one behind whenever its address changes; fewer strangers still, the oldest of which makes
-way. Refuses to know sockets and what a packet means.
+Owns the bounds: so many known addresses, of which the one silent longest makes way if it is idle; few for each device,
+since a board behind a NAT leaves one behind whenever its address changes; fewer strangers still, the oldest of which
+makes way. Refuses to know sockets and what a packet means.
 """
 
 from collections import OrderedDict
@@ -13,6 +13,9 @@ Address = tuple[Any, ...]
 
 # A flood of invented addresses replaces strangers by strangers; a board needs its place for one HELLO.
 STRANGERS_MAX = 256
+
+# Who was heard so lately is not idle: were it pushed out it would come back at once and push out the next, for ever.
+ACTIVE_S = 60.0
 
 # Two networks, and the address before this one on each. More would let replayed HELLOs push other boards out.
 ADDRESSES_PER_DEVICE = 4
@@ -60,20 +63,23 @@ class Peers(Generic[P]):
         self.strangers[stranger.address] = stranger
         return next(iter(self.strangers.values())) if len(self.strangers) > STRANGERS_MAX else None
 
-    def named(self, peer: P, device: str, now_s: float) -> list[P]:
-        """The peer has proved to be this device; another one spoke from its address before, or nobody."""
+    def named(self, peer: P, device: str, now_s: float) -> P | None:
+        """The peer has proved to be this device, whoever spoke from its address before.
+
+        It has to make way itself when there is no room and nobody is idle.
+        """
         self.remove(peer)
         peer.device = device
         peer.heard_s = now_s
         self.known[peer.address] = peer
         theirs = self._of.setdefault(device, [])
         theirs.append(peer)
-        leaving = []
         if len(theirs) > ADDRESSES_PER_DEVICE:
-            leaving.append(min(theirs, key=lambda one: one.heard_s))
-        elif len(self.known) > self._most:
-            leaving.append(next(iter(self.known.values())))
-        return leaving
+            return min(theirs, key=lambda one: one.heard_s)
+        if len(self.known) > self._most:
+            first = next(iter(self.known.values()))
+            return first if first.heard_s <= now_s - ACTIVE_S else peer
+        return None
 
     def silent_since(self, before_s: float) -> P | None:
         """One of those who were heard last before that time."""

@@ -62,6 +62,7 @@ class UdpLink:
         self._socket: socket.socket | None = None
         self._listening = True
         self._reading = False
+        self._full = False  # and a person was told so, within this sweep
         self._arrivals = Rate(STRANGERS_PER_S, 1000)
         self._backlog: deque[tuple[bytes, Address]] = deque()
         self._waiting: set[_Peer] = set()  # were told that the backlog is full
@@ -120,6 +121,10 @@ class UdpLink:
             self._socket.close()
             self._socket = None
 
+    @property
+    def port(self) -> int:
+        return int(self.address.rpartition(":")[2])
+
     # -- what comes
 
     def _readable(self) -> None:
@@ -146,9 +151,12 @@ class UdpLink:
         peer.credit += len(data)
         receiver.receive(data)
         if receiver.device != peer.device and receiver.device is not None and peer.receiver is not None:
-            for other in self.peers.named(peer, receiver.device, now_s):
+            leaving = self.peers.named(peer, receiver.device, now_s)
+            if leaving is peer:
+                self._refuse(peer)
+            elif leaving is not None:
                 self._count("udp_peers_replaced")
-                self.drop(other)
+                self.drop(leaving)
 
     def _stranger(self, address: Address, now_s: float) -> "_Peer | None":
         """Somebody new, as far as there may be so many; whoever has to make way for it is gone."""
@@ -166,7 +174,18 @@ class UdpLink:
             self.drop(leaving)
         return peer
 
+    def _refuse(self, peer: "_Peer") -> None:
+        """No room for a board: it keeps its records and comes again. A person hears of it once a sweep."""
+        self._count("udp_peers_refused")
+        if not self._full:
+            self._full = True
+            log.warning(
+                "%s: %d boards speak and more want to: raise udp.max_peers", self.address, len(self.peers.known)
+            )
+        self.drop(peer)
+
     def _forget_silent(self) -> None:
+        self._full = False
         now_s = self._loop.time()
         while (peer := self.peers.silent_since(now_s - SILENT_S)) is not None:
             self._count("udp_peers_silent")
