@@ -15,7 +15,7 @@ from tests.udp_proxy import UdpProxy
 
 SEED = 20163
 MTU_BYTES = 400
-RECORDS = 60
+RECORDS = 45
 
 
 def on_udp(top: Path, data: Path, port: int) -> VirtualBoard:

@@ -41,6 +41,7 @@ PARTS = {  # part -> modules, and bytes of .mpy at most
     "settings": (("meuse_board/config", "meuse_board/stored", "meuse_board/identity"), 2900),
     "serial link": (("meuse_board/links/uart",), 1600),
     "MQTT link": (("meuse_board/links/mqtt", "meuse_board/links/dial"), 6000),
+    "UDP link": (("meuse_board/links/udp", "meuse_board/links/address"), 2000),
     "console": (("meuse_board/console",), 4200),
     "protocol": (("meuse_protocol/",), 17600),
     "drivers": (("meuse_board/drivers/",), 4700),

@@ -7,7 +7,7 @@ import socket
 from pathlib import Path
 
 import pytest
-from meuse.errors import ConfigError, NotReachable
+from meuse.errors import NotReachable
 from meuse.links import Wire, peers, udp
 from meuse.links.udp import UdpLink
 from meuse.run import Host
@@ -295,11 +295,7 @@ def test_while_all_are_held_the_socket_is_not_read_and_nothing_is_lost(tmp_path:
     asyncio.run(scene())
 
 
-def test_a_board_without_a_key_is_refused_whatever_is_trusted(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=r"trust\.links: 'udp' cannot be trusted") as refused:
-        Host(_settings({"trust": {"links": ["udp"]}}))
-    assert "give every device on UDP a key" in refused.value.advice
-
+def test_a_board_without_a_key_is_refused_though_other_links_are_trusted(tmp_path: Path) -> None:
     async def scene() -> None:
         async with running(tmp_path, udp=UDP, trust={"links": ["serial", "tcp"]}) as host:
             board = UdpBoard("bare-1", None)
@@ -406,12 +402,6 @@ def test_a_full_socket_makes_writers_wait_and_bounds_what_waits(
 
     asyncio.run(scene())
     assert Path(Unread.path).exists()
-
-
-def _settings(tables: dict[str, object]):  # type: ignore[no-untyped-def]
-    from meuse.config import read_settings
-
-    return read_settings(tables, "test")
 
 
 def test_a_tcp_board_and_a_udp_board_share_a_host(tmp_path: Path) -> None:

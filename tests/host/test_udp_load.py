@@ -1,4 +1,4 @@
-"""Two thousand boards on one UDP socket: the real host as a process, light clients on the shared protocol in this one."""
+"""Two thousand boards on one UDP socket: the real host as a process, light clients of the shared protocol here."""
 
 import asyncio
 import os
