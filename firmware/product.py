@@ -111,7 +111,7 @@ def _link(t: Table, host: str | None, folder: Path, keyed: bool) -> Settings:
         del link["max_pdu"]
     if link["kind"] == "serial":
         link["kind"] = "uart"
-    elif host and link["kind"] == "tcp":
+    elif host and link["kind"] in ("tcp", "udp"):
         name, _, port = host.rpartition(":")
         if not name or not port.isdigit():
             raise t.error("host", f"{host!r} is not name:port")

@@ -4,8 +4,6 @@
 class Rate:
     """At most `count` times within `per_ms`, counted from the first of them."""
 
-    __slots__ = ("_count", "_per_ms", "_start_ms", "_used")  # a host has five for each connection
-
     def __init__(self, count: int, per_ms: int) -> None:
         self._count = count
         self._per_ms = per_ms

@@ -97,7 +97,7 @@ def test_nobody_is_sent_more_than_they_sent_before_they_have_proved_who_they_are
             hello, unknown = good.spoken[0], nobody.spoken[0]
             nobody.unplug()
             full = good.log.stream
-            short, long = (good.endpoint._seal.packet(good.log.created[1], stream) for stream in (0, full ^ 1))
+            short, long = (good.packet(good.log.created[1], stream) for stream in (0, full ^ 1))
             tries = [
                 b"", b"\x92", b"\x92\x12\x00", splice(record(PING), full ^ 1), splice(record(PING), full),
                 hello[:-1] + b"\0", unknown, bytes(range(200)), b"\xff" * 4200, short, long,
@@ -132,7 +132,7 @@ def test_a_flood_of_invented_addresses_leaves_nothing_behind_and_boards_go_on(tm
         async with running(tmp_path, udp=UDP) as host:
             board = await plugged(tmp_path, host, "stove-1", 3)
             link = host.udp[0]
-            forged = bytearray(board.endpoint._seal.packet(board.log.created[1], board.log.stream))
+            forged = bytearray(board.packet(board.log.created[1], board.log.stream))
             forged[-1] ^= 1
             most = 0
             for number in range(3000):
