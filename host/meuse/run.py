@@ -157,9 +157,8 @@ class Host:
 
     async def _start_udp(self) -> None:
         for address in self.settings.udp.listen:
-            link = UdpLink(
-                *parse_address(address, "udp.listen"), self.bridge.opened, self.settings.udp.max_peers, self.bridge.count
-            )
+            name, port = parse_address(address, "udp.listen")
+            link = UdpLink(name, port, self.bridge.opened, self.settings.udp.max_peers, self.bridge.count)
             await self._start_link(link)
             self.udp.append(link)
             log.info("listening on %s for datagrams", link.address)

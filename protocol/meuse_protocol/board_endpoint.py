@@ -342,8 +342,7 @@ class BoardEndpoint:
         elif state == states.QUIET or state == states.HELD:
             due[PING] = now_ms if state == states.QUIET else now_ms + PROBE_MS
             self._gap[PING] = PROBE_MS
-        quiet = before == states.QUIET or before == states.HELD
-        if quiet or state == states.GREETING or not self._flowing():
+        if before != states.GREETING or state != states.READY:
             self._flight.put_back()
             self._outbox.rewind(self._stored, self._flight)
         return True
