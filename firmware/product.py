@@ -29,6 +29,7 @@ from product_keys import (  # noqa: E402
     HEALTH,
     LINKS,
     LOG,
+    NEED_A_KEY,
     OUTPUT,
     PRODUCT,
     SEVERAL,
@@ -50,13 +51,13 @@ NAMES = {"alarm_low": "low", "alarm_high": "high", "alarm_hysteresis": "hysteres
 Settings = dict[str, Any]
 
 
-def compile_product(path: Path, host: str | None = None, links: Sequence[str] = ()) -> bytes:
-    """The content of /config.msgpack. `host` (name:port) stands in for that of TCP links; `links`: kinds that stand in
-    for the product's own links.
+def compile_product(path: Path, host: str | None = None, links: Sequence[str] = (), keyed: bool = True) -> bytes:
+    """The content of /config.msgpack. `host` (name:port) stands in for that of TCP and UDP links; `links`: kinds that
+    stand in for the product's own; `keyed`: the board has a key.
 
     ProductError names the file, the key path and the way out.
     """
-    return stored(packed(settings(path, host, links)))
+    return stored(packed(settings(path, host, links, keyed)))
 
 
 def secret(device: str, key: bytes | None) -> bytes:
@@ -90,7 +91,7 @@ def _put(out: bytearray, value: Any) -> None:
         put(out, value)
 
 
-def settings(path: Path, host: str | None = None, links: Sequence[str] = ()) -> Settings:
+def settings(path: Path, host: str | None = None, links: Sequence[str] = (), keyed: bool = True) -> Settings:
     """What the board gets, before it is packed; meuse_board/app.py documents the form."""
     table = load(path)
     if links:
@@ -105,7 +106,7 @@ def settings(path: Path, host: str | None = None, links: Sequence[str] = ()) -> 
     out["groups"] = _groups(channels, batch, table)
     out["log"] = _log(table.table("log"))
     out["health_ms"] = table.table("health").take(HEALTH)["period_ms"]
-    out["links"] = [_link(t, host, path.parent) for t in table.array("links")]
+    out["links"] = [_link(t, host, path.parent, keyed) for t in table.array("links")]
     out["links"].sort(key=lambda link: link["kind"] == "file")  # whoever answers carries the readings
     if not out["links"]:
         raise table.error("links", "readings need a way out: add [[links]]")
@@ -129,8 +130,10 @@ def _of_kind(t: Table, kinds: dict[str, dict[str, Any]]) -> Settings:
     return {"kind": kind, **t.take(kinds[kind])}
 
 
-def _link(t: Table, host: str | None, folder: Path) -> Settings:
+def _link(t: Table, host: str | None, folder: Path, keyed: bool) -> Settings:
     kind = t.choice("kind", tuple(LINKS))
+    if kind in NEED_A_KEY and not keyed:
+        raise t.error("kind", f"{kind!r} needs a key, and this board has none: give it one")
     link: Settings = {"kind": kind, **t.take({**LINKS[kind], **SEVERAL})}
     if not link["sealed"]:
         del link["sealed"]
@@ -142,12 +145,12 @@ def _link(t: Table, host: str | None, folder: Path) -> Settings:
         del link["max_pdu"]
     if link["kind"] == "serial":
         link["kind"] = "uart"
-    elif host and link["kind"] == "tcp":
+    elif host and link["kind"] in ("tcp", "udp"):
         name, _, port = host.rpartition(":")
         if not name or not port.isdigit():
             raise t.error("host", f"{host!r} is not name:port")
         link.update(host=name, port=int(port))
-    if "host" not in link and link["kind"] in ("tcp", "http"):
+    if "host" not in link and link["kind"] in ("tcp", "udp", "http"):
         raise t.error("host", "is missing: where does this link lead?")
     if link["kind"] == "http":
         _complete_http(t, link)
@@ -338,7 +341,7 @@ def main(words: list[str]) -> int:
     )
     parser.add_argument("product", type=Path)
     parser.add_argument("--out", type=Path, help="where the compiled configuration goes")
-    parser.add_argument("--host", help="name:port that TCP links lead to")
+    parser.add_argument("--host", help="name:port that TCP and UDP links lead to")
     options = parser.parse_args(words)
     try:
         data = compile_product(options.product, options.host)

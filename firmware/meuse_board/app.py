@@ -95,6 +95,9 @@ class App:
             self.runners[0].endpoint = BoardEndpoint(device, self.log.stream, psk, self.log)
         self.endpoints = [runner.endpoint for runner in self.runners if runner.endpoint]
         self.endpoint = self.endpoints[0]
+        for runner in self.runners:
+            if psk is None and getattr(runner.link, "needs_key", False):
+                self.problems.append("%s: no host believes a board without a key there" % runner.link.name)
         self.sampler = Sampler(self.clock, lambda *row: self._batcher.add(*row))
         for one in settings.get("groups", ()):
             group = Group(one, [self._driver(c) for c in one["channels"]])

@@ -22,6 +22,8 @@ class Runner:
         self._on_event = on_event
         self._random_u32 = random_u32
         self._doubted = False
+        self._keep_alive_ms = getattr(link, "keep_alive_ms", 0)
+        self._sent_ms = 0
 
     def step(self, now: int) -> int:
         """Moves everything that can move; returns the uptime at which to call again."""
@@ -40,6 +42,8 @@ class Runner:
         wake_ms = link.due_ms if taken < PACKETS else now
         if endpoint and not hasattr(link, "serve"):
             self._edge(now)
+            if self._keep_alive_ms and now - self._sent_ms >= self._keep_alive_ms:
+                endpoint.ping(now)
             if link.up and link.room(now):
                 wake_ms = self._send(now, wake_ms)
             quiet = endpoint.state == QUIET
@@ -69,6 +73,7 @@ class Runner:
             link.send(packet, now)
             if self.allowance:
                 self.allowance.spend(len(packet))
+            self._sent_ms = now
         self._drain(now)
         return min(wake_ms, now + 5)
 

@@ -13,6 +13,7 @@ to the stream and outlives every link.
         send(e2e)                              # pull no more than the wire takes now
     wake at board.deadline()                   # ms; None: nothing happens without input
     board.record_added(seq, urgent=False)      # after log.append
+    board.ping(now_ms)                         # nothing was sent for long: keep the way back open
     board.link_down(now_ms)                    # what was in flight counts as unsent
 
 `now_ms` is an uptime that never goes back. Received bytes never raise: bad ones go to `counters`.
@@ -132,6 +133,12 @@ class BoardEndpoint:
         """Nothing flows any more. Harmless while down."""
         self._step(states.LINK_DOWN, now_ms)
 
+    def ping(self, now_ms: int) -> None:
+        """Asks a host that knows us for an ACK: what forgets idle ways (a NAT) is reminded of ours."""
+        if self.state == states.READY:
+            self._due[PING] = now_ms
+            self._gap[PING] = PROBE_MS
+
     def record_added(self, seq: int, urgent: bool = False) -> None:
         """The log has a new record. Urgent ones go first, others overtake the backlog."""
         self._scan_ms = None
@@ -227,6 +234,9 @@ class BoardEndpoint:
             self._token = (self._nonce + self._asked) & 0xFFFFFFFF  # fresh; the MAC does the rest
             body = (self._token,)
             stream = self._short
+        elif self.state == states.READY:
+            del self._due[PING]
+            stream = self._short  # from a new address it is answered by NEED 1
         return splice(self._signed(record(kind, *body)), stream)
 
     def _next_record(self, now_ms: int) -> "bytes | None":
@@ -342,7 +352,7 @@ class BoardEndpoint:
         elif state == states.QUIET or state == states.HELD:
             due[PING] = now_ms if state == states.QUIET else now_ms + PROBE_MS
             self._gap[PING] = PROBE_MS
-        if before == states.QUIET or before == states.HELD or not self._flowing():
+        if before != states.GREETING or state != states.READY:
             self._flight.put_back()
             self._outbox.rewind(self._stored, self._flight)
         return True

@@ -43,6 +43,7 @@ PARTS = {  # part -> modules, and bytes of .mpy at most
     "settings": (("meuse_board/config", "meuse_board/stored", "meuse_board/identity"), 5200),
     "serial link": (("meuse_board/links/uart",), 1800),
     "MQTT link": (("meuse_board/links/mqtt", "meuse_board/links/dial"), 6000),
+    "UDP link": (("meuse_board/links/udp", "meuse_board/links/address"), 2000),
     "file link": (("meuse_board/links/file", "meuse_board/export", "meuse_board/card"), 3500),
     "RS-485": (POLLED, 3200),
     "console": (("meuse_board/console",), 4200),

@@ -21,6 +21,9 @@
     problem             (where a link has it) what keeps it down, in words; None while nothing does
     sent, received      packets so far
     damaged             frames received that were no frames
+and, where there is something to say:
+    needs_key           True where hosts refuse every board without a key
+    keep_alive_ms       after so long without a packet sent a PING goes out (0: never), for what forgets idle ways back
 
 A link on which nobody answers for days (a card that a person carries) is never `up`. It takes the records itself:
 

@@ -37,7 +37,7 @@ def arguments() -> argparse.ArgumentParser:
     p.add_argument("--scenario", type=Path, required=True, help="TOML file, see firmware/sim/scenarios")
     p.add_argument("--dir", type=Path, required=True, help="the board's folder: flash, serial port, logs")
     p.add_argument("--device", required=True, help="device id, as provisioned on the host")
-    p.add_argument("--host", default="127.0.0.1:7878", help="host:port that TCP links lead to")
+    p.add_argument("--host", default="127.0.0.1:7878", help="host:port that TCP and UDP links lead to")
     p.add_argument("--links", default="", help="such as serial,tcp,udp: instead of the product's own")
     p.add_argument("--key", type=Path, help="file of the device's key")
     p.add_argument("--speed", type=Fraction, help="world's seconds per real second (the scenario's)")

@@ -44,7 +44,7 @@ def files(board: Board, flash: Path, target: Path, folder: Path) -> None:
     product = importlib.import_module("product")
     target.mkdir(exist_ok=True)
     try:
-        config = product.compile_product(board.product, board.host, board.links)
+        config = product.compile_product(board.product, board.host, board.links, board.key is not None)
     except product.ProductError as e:
         raise DeployError(str(e)) from None
     secret = product.secret(board.device, _key(board.key) if board.key else None)
