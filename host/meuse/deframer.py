@@ -1,7 +1,7 @@
 """The protocol's deframer with a short way for the usual case: a whole sound frame in what was read.
 
-Whatever else comes (text, damage, a frame in pieces) takes the protocol's own way, so that both
-give the same items for the same bytes. Costs a third of it per frame.
+Text is taken in pieces, not byte by byte. Whatever else comes (damage, a frame in pieces) takes the
+protocol's own way, so that both give the same items for the same bytes. Costs a third of it per frame.
 """
 
 from binascii import crc32
@@ -9,7 +9,10 @@ from typing import Any
 
 from meuse_protocol.cobs import decode
 from meuse_protocol.errors import FrameError
-from meuse_protocol.framing import FRAME, Deframer
+from meuse_protocol.framing import FRAME, TEXT, Deframer
+
+# Text taken at once: an end that is far away would be searched for again for every line.
+LOOK_BYTES = 64
 
 
 class FastDeframer(Deframer):
@@ -44,6 +47,18 @@ class FastDeframer(Deframer):
         self._cr = False
         self.frames += 1
         return FRAME, e2e
+
+    def _more_text(self, c: int) -> Any:
+        item = super()._more_text(c)
+        if item is None and self._kind == TEXT:
+            data, at = self._data, self._at
+            end = min(at + LOOK_BYTES, len(data))
+            for mark in (b"\0", b"\n", b"\r"):
+                found = data.find(mark, at, end)
+                end = found if found >= 0 else end
+            self._hold(data[at:end])
+            self._at = end
+        return item
 
 
 class Packets:

@@ -18,8 +18,6 @@ FRAME = "frame"
 TEXT = "text"
 DAMAGE = "damage"
 
-LOOK = 64  # bytes of text taken at once
-
 
 def frame(e2e: bytes) -> bytes:
     """COBS(E2E | CRC-32 little endian) and the closing zero. An opening zero is the link's."""
@@ -59,16 +57,18 @@ class Deframer:
         """(FRAME, e2e), (TEXT, line without its end), (DAMAGE, reason, raw bytes), or None."""
         item = None
         while not item and self._at < len(self._data):
+            c = self._data[self._at]
             if self._kind == FRAME:
                 item = self._more_frame()
-            elif self._kind:
-                item = self._more_text()
-            elif self.pending:
-                item = self._decide(self._data[self._at])
-            else:
-                self._at += 1
-                if self._data[self._at - 1]:
-                    self.pending.append(self._data[self._at - 1])
+                continue
+            if self.pending and not self._kind:
+                item = self._decide(c)
+                continue
+            self._at += 1
+            if self._kind:
+                item = self._more_text(c)
+            elif c:
+                self.pending.append(c)
         return item
 
     def idle(self) -> "Any":
@@ -83,27 +83,13 @@ class Deframer:
             return None
         self._kind = TEXT
         first = self.pending[0]
-        if first not in b"\n\r":
-            return None
         self.pending[:] = b""
-        return self._end_text(first)
+        return self._more_text(first)
 
-    def _more_text(self) -> "Any":
-        # A short look: an end that is far away would be searched for again for every line.
-        data = self._data
-        end = stop = min(self._at + LOOK, len(data))
-        for mark in (b"\0", b"\n", b"\r"):
-            found = data.find(mark, self._at, end)
-            if found >= 0:
-                end = found
-        self._hold(data[self._at : end])
-        self._at = end
-        if end == stop:
+    def _more_text(self, c: int) -> "Any":
+        if c not in b"\0\n\r":
+            self._hold(bytes((c,)))
             return None
-        self._at += 1
-        return self._end_text(data[end])
-
-    def _end_text(self, c: int) -> "Any":
         after_cr = c == 10 and self._cr
         self._cr = c == 13
         over, line = self._take()

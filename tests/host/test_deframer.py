@@ -12,6 +12,7 @@ PIECES = st.one_of(
     st.binary(max_size=300).map(lambda body: b"\x93\x01\x00" + body).map(frame),
     st.sampled_from([b"\0", b"\0\0", b"\r\n", b"\n", b"boot: text\r\n", b"x\n", b"\xff", b"ab\xff\n", frame(b"")]),
     st.binary(max_size=20),
+    st.tuples(st.integers(0, 500), st.sampled_from([b"\n", b"\r", b"\0"])).map(lambda text: b"t" * text[0] + text[1]),
 )
 
 
