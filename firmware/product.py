@@ -137,7 +137,7 @@ def _link(t: Table, host: str | None, folder: Path, keyed: bool) -> Settings:
     link: Settings = {"kind": kind, **t.take({**LINKS[kind], **SEVERAL})}
     if not link["sealed"]:
         del link["sealed"]
-    special = link.keys() & {"carries", "budget_kb", "sealed"} or kind in ("file", "rs485")
+    special = link.keys() & {"carries", "budget_kb", "sealed", "keep_alive_ms"} or kind in ("file", "rs485")
     if special and "cost" not in link:
         link["cost"] = USUAL_COST[kind]  # the board looks for what is special where it finds a cost
     _secure(t, link, folder)

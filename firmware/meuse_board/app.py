@@ -51,7 +51,6 @@ LATEST_MS = 1000  # the host is talking, but at the latest after a second
 RUNNING, STOPPING, DRAINING, DONE = range(4)
 KEPT = ("name", "unit", "exp", "flags", "deadband", "driver")  # of a channel, once its driver has read the rest
 CABLE = {"kind": "uart"}  # the port of the board's own prompt
-PROVE_MS = 60_000  # changed settings have to live so long, and be reached, before they are there to stay
 CRASH = 1  # BLOB subject: the traceback that ended the boot before
 
 
@@ -80,7 +79,7 @@ class App:
         self._until_ms = 0
         self._reboot = False
         self._collect_ms = self._tick_ms = 0
-        self._prove_ms = PROVE_MS if settings.get("unproven") else None
+        self._prove_ms = load("config").PROVE_MS if settings.get("unproven") else None
         self._reached = False  # a host welcomed this board, or a person typed
         links = settings.get("links") or [CABLE]
         links = [one for one in links if self._link(one, time.gmtime, random_u32)]
@@ -98,7 +97,7 @@ class App:
         for runner in self.runners:
             if psk is None and getattr(runner.link, "needs_key", False):
                 self.problems.append("%s: no host believes a board without a key there" % runner.link.name)
-        self.sampler = Sampler(self.clock, lambda *row: self._batcher.add(*row))
+        self.sampler = Sampler(self.clock, lambda *row: self.batcher.add(*row))
         for one in settings.get("groups", ()):
             group = Group(one, [self._driver(c) for c in one["channels"]])
             one["channels"] = [{k: c[k] for k in KEPT if k in c} for c in one["channels"]]
@@ -109,7 +108,7 @@ class App:
         self._health_at = self._health_ms
         if self._health_ms:
             self._groups.append(self._health)
-        self._batcher = Batcher(self._groups, self.clock, room, self.append)
+        self.batcher = Batcher(self._groups, self.clock, room, self.append)
         self.append(BOOT, (self.clock.boot, self.cause, self.firmware))
         self._announce()
 
@@ -192,32 +191,16 @@ class App:
             self.refused = None
             self._reached = True
 
-    def _prove(self, now: int) -> None:
-        try:
-            load("config").Config(self.root + "/config.msgpack").prove()
-            forget("config")
-            self._prove_ms = None
-        except (OSError, MemoryError):
-            self._prove_ms = now + PROVE_MS
-
     def report_crash(self, text: str) -> None:
         """What ended the boot before, as a record."""
         self.append(BLOB, (CRASH, None, text.encode()), True)
-
-    def rescue(self) -> None:
-        """After a crash: rows, totals and records to flash, as far as each of them still can."""
-        for act in (self._batcher.close_all, self.kept.flush, self.log.flush):
-            try:
-                act()
-            except Exception:
-                pass
 
     # -- running
 
     def step(self) -> int:
         """One pass over everything; returns the uptime at which the next one is due."""
         now = self.clock.now()
-        wake_ms = min(now + NAP_MS, self.sampler.step(now), self._batcher.step(now))
+        wake_ms = min(now + NAP_MS, self.sampler.step(now), self.batcher.step(now))
         for runner in self.runners:
             wake_ms = min(wake_ms, runner.step(now))
         if self.supervisor and self.supervisor.step(now):
@@ -231,9 +214,10 @@ class App:
             self.heap.collect()
         if self._health_ms and self._state == RUNNING and now >= self._health_at:
             self._health_at = next_due(now, self._health_ms, self.clock.offset_ms or 0, now)
-            self._batcher.add(self._health, now, health.readings(self), False)
+            self.batcher.add(self._health, now, health.readings(self), False)
         if self._prove_ms and now >= self._prove_ms and self._reached:
-            self._prove(now)
+            self._prove_ms = load("config").prove(self.root, now)
+            forget("config")
         if self._state != RUNNING:
             self._wind_up(now)
         self._hardware.feed(self._watchdog_ms)
@@ -275,7 +259,7 @@ class App:
 
     def _wind_up(self, now: int) -> None:
         if self._state == STOPPING and not self.sampler.busy():
-            self._batcher.close_all()
+            self.batcher.close_all()
             self.log.flush()
             for runner in self.runners:
                 runner.link.hurry(now)

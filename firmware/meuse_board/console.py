@@ -8,20 +8,18 @@ from .hardware import CAUSES
 from .loading import forget, load
 from .wording import decimal, span, typed, utc_text
 
-WHY = ("", "sensor does not answer", "bus fault or bad checksum", "open or broken wire", "out of range")
-WHY += ("not ready", "stale")
-HELP = (
-    "status              how this board is",
-    "sensors             every channel: newest value, unit, age",
-    "links               the ways to the host",
-    "log                 what waits on this board, what was lost",
-    "time                clock and uptime",
-    "config get [KEY]    settings of this board",
-    "config set KEY VALUE",
-    "export              what waits for the host, for a capture file: meuse import FILE",
-    "frames off | on     quiet while you work (10 minutes at most) | readings flow at once",
-    "reboot              flush everything, then start again",
-)
+# One text each: strings of their own would cost the heap of a small board 600 bytes.
+WHY = "sensor does not answer|bus fault or bad checksum|open or broken wire|out of range|not ready|stale"
+HELP = """status              how this board is
+sensors             every channel: newest value, unit, age
+links               the ways to the host
+log                 what waits on this board, what was lost
+time                clock and uptime
+config get [KEY]    settings of this board
+config set KEY VALUE
+export              what waits for the host, for a capture file: meuse import FILE
+frames off | on     quiet while you work (10 minutes at most) | readings flow at once
+reboot              flush everything, then start again"""
 
 
 class Console:
@@ -44,7 +42,7 @@ class Console:
         yield "This is %s. Type help; readings wait on the board until 30 s after the last key" % self._app.device
 
     def do_help(self, words):
-        yield from HELP
+        yield from HELP.split("\n")
 
     def do_status(self, words):
         app = self._app
@@ -73,7 +71,7 @@ class Console:
                 elif value is None:
                     text = "not read yet"
                 else:
-                    text = "no value: " + (WHY[-value[0]] if value[0] > -len(WHY) else "reason %d" % -value[0])
+                    text = "no value: " + why(-value[0])
                 yield "  %-16s %s" % (c["name"], text)
 
     def do_links(self, words):
@@ -158,3 +156,9 @@ def _configured(config, words):
         yield "stored, works after: reboot" if changed else "it has that value already"
     else:
         yield "say: config get, config get KEY, or config set KEY VALUE"
+
+
+def why(quality: int) -> str:
+    """The quality's words, counted from 1."""
+    words = WHY.split("|")
+    return words[quality - 1] if quality <= len(words) else "reason %d" % quality

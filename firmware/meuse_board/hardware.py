@@ -7,9 +7,6 @@ import time
 import machine
 
 LONGEST_MS = 8300  # RP2's watchdog raises above 8388
-JOIN_MS = 30_000  # a radio that has not joined by then is told again, ...
-RETRY_MS = 5_000  # ... one that says itself that it gave up sooner; ...
-LONGEST_JOIN = 10  # ... and each time later, up to so many times
 
 # BOOT causes, the protocol's numbers, by machine's names; a port lacks some of them.
 CAUSES = ("unknown", "power on", "reset pin", "watchdog", "deep sleep", "software")
@@ -23,8 +20,7 @@ class Hardware:
         self._buses = buses
         self._opened = {}
         self._watchdog = None
-        self._station = None
-        self._joins = self._joining = 0  # attempts since the Wi-Fi was there, and when the last one began
+        self._radio = None
 
     def bus(self, name):
         """The bus of that name, opened once and shared; None for None. ValueError for a name nobody defined."""
@@ -74,33 +70,15 @@ class Hardware:
         """
         if "ssid" not in settings:
             return True
-        if not self._station:
-            import network
+        if not self._radio:
+            from .radio import Radio
 
-            station = network.WLAN(network.STA_IF)
-            station.active(True)
-            self._station = station
-        station, now = self._station, time.ticks_ms()
-        if station.isconnected():
-            self._joins = 0
-            return True
-        asked_ms = time.ticks_diff(now, self._joining)
-        gave_up = station.status() < 0  # RP2; an ESP32 has other numbers, and is told by the time it takes
-        if not self._joins or asked_ms >= (RETRY_MS if gave_up else JOIN_MS) * min(self._joins, LONGEST_JOIN):
-            self._joins += 1
-            self._joining = now
-            try:
-                station.disconnect()
-                station.connect(settings["ssid"], settings.get("password"))
-            except OSError:
-                pass  # busy, or not joined: the next attempt comes
-        return False
+            self._radio = Radio()
+        return self._radio.joined(settings)
 
     def name_server(self):
         """(address, port) of the name server the network named; None where the system resolves by itself (Unix)."""
-        if not self._station:
-            return None
-        return self._station.ifconfig()[3], 53
+        return self._radio.name_server() if self._radio else None
 
     def clock_at_least(self, day) -> None:
         """Sets the port's clock to [year, month, day] if it is behind, as it is after every start without a battery.

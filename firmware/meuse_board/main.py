@@ -60,7 +60,7 @@ def run(root: str = "", break_in_ms: int = BREAK_IN_MS, also=(), ready=None, cra
     except Exception as problem:
         _interruptible(True)
         if app:
-            app.rescue()
+            _rescue(app)
         _note(root, problem)
         for _ in range(0, crash_ms, SLICE_MS):
             if hardware:
@@ -69,6 +69,15 @@ def run(root: str = "", break_in_ms: int = BREAK_IN_MS, also=(), ready=None, cra
         machine.reset()
     finally:
         _interruptible(True)
+
+
+def _rescue(app) -> None:
+    """After a crash: rows, totals and records to flash, as far as each of them still can."""
+    for act in (app.batcher.close_all, app.kept.flush, app.log.flush):
+        try:
+            act()
+        except Exception:
+            pass
 
 
 def _interruptible(on: bool) -> None:

@@ -13,7 +13,6 @@ to the stream and outlives every link.
         send(e2e)                              # pull no more than the wire takes now
     wake at board.deadline()                   # ms; None: nothing happens without input
     board.record_added(seq, urgent=False)      # after log.append
-    board.ping(now_ms)                         # nothing was sent for long: keep the way back open
     board.link_down(now_ms)                    # what was in flight counts as unsent
 
 `now_ms` is an uptime that never goes back. Received bytes never raise: bad ones go to `counters`.
@@ -133,12 +132,6 @@ class BoardEndpoint:
         """Nothing flows any more. Harmless while down."""
         self._step(states.LINK_DOWN, now_ms)
 
-    def ping(self, now_ms: int) -> None:
-        """Asks a host that knows us for an ACK: what forgets idle ways (a NAT) is reminded of ours."""
-        if self.state == states.READY:
-            self._due[PING] = now_ms
-            self._gap[PING] = PROBE_MS
-
     def record_added(self, seq: int, urgent: bool = False) -> None:
         """The log has a new record. Urgent ones go first, others overtake the backlog."""
         self._scan_ms = None
@@ -191,11 +184,6 @@ class BoardEndpoint:
         return splice(self._signed(record(HELLO, *body, schemas, nonce)), self.stream)
 
     # -- sending, and what a file takes that a person carries: there no window waits for anybody
-
-    def packet_of(self, seq: int) -> "bytes | None":
-        """A record of the log as a packet under the full stream id; None when it is gone."""
-        body = self._log.get(seq)
-        return splice(self._signed(body), self.stream) if body else None
 
     def _flowing(self) -> bool:
         return self.state == states.READY or self.state == states.GREETING

@@ -360,17 +360,3 @@ def test_events_wait_in_bounded_number():
         endpoint.receive(down(CMD, n, [], "x", None), 100)
     assert len(events_of(endpoint)) == 16
     assert endpoint.counters == {"events_dropped": 84}
-
-
-def test_a_ping_on_request_goes_once_under_the_short_stream_and_only_to_a_host_that_knows_us():
-    endpoint, log = board()
-    endpoint.ping(0)
-    assert endpoint.deadline() is None
-    endpoint, log = ready()
-    endpoint.ping(2000)
-    assert endpoint.deadline() <= 2000
-    assert [opened(e2e)[:2] for e2e in packets_of(endpoint, 2000)] == [[PING, 0]]
-    assert PING not in kinds(packets_of(endpoint, 4000))
-    endpoint.receive(splice(record(NEED, 1), 0), 5000)
-    endpoint.ping(5000)
-    assert kinds(packets_of(endpoint, 5000)) == [HELLO]
