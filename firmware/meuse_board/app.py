@@ -50,7 +50,6 @@ QUIET_MS = 30  # writing flash stops the interrupts of an RP2, and bytes that ar
 LATEST_MS = 1000  # the host is talking, but at the latest after a second
 RUNNING, STOPPING, DRAINING, DONE = range(4)
 KEPT = ("name", "unit", "exp", "flags", "deadband", "driver")  # of a channel, once its driver has read the rest
-CABLE = {"kind": "uart"}  # the port of the board's own prompt
 CRASH = 1  # BLOB subject: the traceback that ended the boot before
 
 
@@ -81,11 +80,11 @@ class App:
         self._collect_ms = self._tick_ms = 0
         self._prove_ms = load("config").PROVE_MS if settings.get("unproven") else None
         self._reached = False  # a host welcomed this board, or a person typed
-        links = settings.get("links") or [CABLE]
+        links = settings.get("links") or [{"kind": "uart"}]
         links = [one for one in links if self._link(one, time.gmtime, random_u32)]
         if self.problems and not any([hasattr(r.link, "console") for r in self.runners]):
-            self._link(CABLE, time.gmtime, random_u32)  # whoever comes to repair needs a way in
-            links.append(CABLE)
+            links.append({"kind": "uart"})  # the port of the board's own prompt: whoever comes to repair needs a way in
+            self._link(links[-1], time.gmtime, random_u32)
         room = self.runners[0].link.mtu
         self.supervisor = None
         if len(links) > 1 or "cost" in links[0]:  # the compiler of products names it with all that is special
@@ -116,7 +115,8 @@ class App:
 
     def _link(self, settings: dict, gmtime, random_u32) -> bool:
         kind = settings["kind"]
-        settings["device"] = self.device  # a name on networks that have addresses for everybody
+        if kind != "uart":
+            settings["device"] = self.device  # a name on networks that have addresses for everybody
         try:
             link = load("links." + kind).Link(settings, self._hardware, random_u32)
             link.open(0)

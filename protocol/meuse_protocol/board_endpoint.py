@@ -26,7 +26,7 @@ from .errors import LocalError, RemoteError
 from .messages import ERR, HELLO, NEED, NEED_HELLO, PING, TIMEQ, VERSION, record, splice
 from .outbox import ALL, Outbox
 from .ranges import SEQ_MAX, Ranges
-from .seal import BAD_MAC, UNSIGNED, hiding, opened
+from .seal import BAD_MAC, UNSIGNED, opened
 from .timesync import TimeSync
 from .window import PAIRS_MAX, Window
 
@@ -90,7 +90,11 @@ class BoardEndpoint:
         self.state = states.DOWN
         self._keys = direction_keys(psk, stream) if psk else None
         self._mac_bytes = mac_bytes if psk else 0
-        self._hide = hiding(psk, stream, aes) if aes else None
+        self._hide: Any = None
+        if aes:
+            from .sealing import hiding
+
+            self._hide = hiding(psk, stream, aes)
         self._log = log
         self._carried = ALL
         self._stored = Ranges()
