@@ -87,7 +87,7 @@ def test_every_command_is_in_the_help_and_in_its_page(root: Path, board: Board) 
     board.ask("", "Type help")
     told = board.ask("help", "reboot")
     page = (root / "docs/console.md").read_text()
-    assert len(commands) == 9
+    assert len(commands) == 10
     for command in commands:
         assert f"`{command}" in page, command
         assert command == "help" or f"\n{command} " in told, command

@@ -19,7 +19,7 @@ from .virtual import ROOT, VirtualBoard, wait_for
 STOVE = ROOT / "firmware/products/stove.toml"
 HEAP_96K = 96 * 1024
 HEAP = {  # drivers -> bytes at most
-    ("max31855", "ds18b20"): 54 * 1024,  # two channels: the budget of a 64 kB board
+    ("max31855", "ds18b20"): 56_500,  # two channels: the budget of a 64 kB board
     ("max31855", "ds18b20", "ads1115", "digital"): 62_000,  # eight channels
 }
 SMALL_BOARD = (  # protocol, log, serial link, console and two drivers
