@@ -50,6 +50,7 @@ QUIET_MS = 30  # writing flash stops the interrupts of an RP2, and bytes that ar
 LATEST_MS = 1000  # the host is talking, but at the latest after a second
 RUNNING, STOPPING, DRAINING, DONE = range(4)
 KEPT = ("name", "unit", "exp", "flags", "deadband", "driver")  # of a channel, once its driver has read the rest
+PROVE_MS = 60_000  # changed settings have to live so long, and be reached, before they are there to stay
 CRASH = 1  # BLOB subject: the traceback that ended the boot before
 
 
@@ -78,7 +79,7 @@ class App:
         self._until_ms = 0
         self._reboot = False
         self._collect_ms = self._tick_ms = 0
-        self._prove_ms = load("config").PROVE_MS if settings.get("unproven") else None
+        self._prove_ms = PROVE_MS if settings.get("unproven") else None
         self._reached = False  # a host welcomed this board, or a person typed
         links = settings.get("links") or [{"kind": "uart"}]
         links = [one for one in links if self._link(one, time.gmtime, random_u32)]
@@ -216,7 +217,7 @@ class App:
             self._health_at = next_due(now, self._health_ms, self.clock.offset_ms or 0, now)
             self.batcher.add(self._health, now, health.readings(self), False)
         if self._prove_ms and now >= self._prove_ms and self._reached:
-            self._prove_ms = load("config").prove(self.root, now)
+            self._prove_ms = None if load("config").prove(self.root) else now + PROVE_MS
             forget("config")
         if self._state != RUNNING:
             self._wind_up(now)

@@ -18,7 +18,6 @@ from meuse_protocol.msgpack import get, pack, unpack
 
 from .stored import load, mend, save, whole
 
-PROVE_MS = 60_000  # changed settings have to live so long, and be reached, before they are there to stay
 DEPTH = 8  # config > groups > group > channels > channel > pins, and room
 TRIES = 3
 FIXED = ("name", "kind", "driver", "bus", "product", "version", "exp", "flags", "unit")
@@ -291,10 +290,10 @@ def _limits(name: str):
     return 1 if name.endswith(AMOUNTS) else 0, 0x7FFFFFFF
 
 
-def prove(root: str, now: int):
-    """The board was reached with its changed settings, which are there to stay -> when to try again, None: done."""
+def prove(root: str) -> bool:
+    """The board was reached with its changed settings, which are there to stay -> False: flash or heap refuse now."""
     try:
         Config(root + "/config.msgpack").prove()
-        return None
+        return True
     except (OSError, MemoryError):
-        return now + PROVE_MS
+        return False

@@ -19,7 +19,7 @@ from .virtual import ROOT, VirtualBoard, wait_for
 STOVE = ROOT / "firmware/products/stove.toml"
 HEAP_96K = 96 * 1024
 HEAP = {  # drivers -> bytes at most
-    ("max31855", "ds18b20"): 56_500,  # two channels: the budget of a 64 kB board
+    ("max31855", "ds18b20"): 54 * 1024,  # two channels: the budget of a 64 kB board
     ("max31855", "ds18b20", "ads1115", "digital"): 62_000,  # eight channels
 }
 SMALL_BOARD = (  # protocol, log, serial link, console and two drivers
@@ -44,7 +44,7 @@ PARTS = {  # part -> modules, and bytes of .mpy at most
     "serial link": (("meuse_board/links/uart",), 1800),
     "MQTT link": (("meuse_board/links/mqtt", "meuse_board/links/dial"), 6000),
     "UDP link": (("meuse_board/links/udp", "meuse_board/links/address"), 2000),
-    "file link": (("meuse_board/links/file", "meuse_board/export", "meuse_board/card"), 3500),
+    "file link": (("meuse_board/links/file", "meuse_board/export", "meuse_board/card"), 3600),
     "RS-485": (POLLED, 3200),
     "console": (("meuse_board/console",), 4200),
     "protocol": (("meuse_protocol/",), 17900),
