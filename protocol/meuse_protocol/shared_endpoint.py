@@ -1,8 +1,9 @@
 """The board's endpoint where several links share a stream, or one needs more; other boards need not load it."""
 
-from . import states
+
 from .board_endpoint import PROBE_MS, BoardEndpoint
 from .messages import PING
+from .states import READY
 
 
 class SharedEndpoint(BoardEndpoint):
@@ -41,6 +42,6 @@ class SharedEndpoint(BoardEndpoint):
 
     def ping(self, now_ms: int) -> None:
         """Asks a host that knows us for an ACK: what forgets idle ways (a NAT) is reminded of ours."""
-        if self.state == states.READY:
+        if self.state == READY:
             self._due[PING] = now_ms
             self._gap[PING] = PROBE_MS

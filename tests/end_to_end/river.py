@@ -48,6 +48,7 @@ class Host:
         self.port = free_port()
         self._config = config
         self._serial = serial
+        self.extra: list[str] = []  # more of the command line
         self._words = words
         self.process: subprocess.Popen[bytes] | None = None
 
@@ -59,6 +60,7 @@ class Host:
         words += self._words
         for port in self._serial:
             words += ["--serial", port]
+        words += self.extra
         with (self.data / "host.log").open("ab") as log:
             self.process = subprocess.Popen([str(MEUSE), *words], stdout=log, stderr=log, cwd=ROOT)
         wait_for(self._listens, "the host listens")
