@@ -90,6 +90,7 @@ class App:
         self.supervisor = None
         if len(links) > 1 or "cost" in links[0]:  # the compiler of products names it with all that is special
             self.supervisor, room = load("wiring").wire(self, links, psk, time.gmtime)
+            forget("wiring")
         else:
             self.runners[0].endpoint = BoardEndpoint(device, self.log.stream, psk, self.log)
         self.endpoints = [runner.endpoint for runner in self.runners if runner.endpoint]
