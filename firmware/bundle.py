@@ -163,6 +163,10 @@ def _rewrite_import(module: Module, node: ast.Import | ast.ImportFrom, joined: J
 def _redirect(module: Module, joined: Joined) -> None:
     """A module that is not joined imports from the new one."""
     for node in ast.walk(module.tree):
+        if isinstance(node, ast.ImportFrom):
+            for alias in node.names:
+                if f"{module.source_of(node)}.{alias.name}" in joined.modules:
+                    raise SystemExit(f"{module.name}:{node.lineno}: import names of {alias.name}: it is joined")
         if isinstance(node, ast.ImportFrom) and module.source_of(node) in joined.modules:
             part = joined.modules[module.source_of(node)]
             names = [(joined.unique(joined.key(part, a.name)), a.asname or a.name) for a in node.names]

@@ -10,6 +10,7 @@ reach a board.
 import argparse
 import sys
 from binascii import crc32
+from collections.abc import Sequence
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -19,8 +20,7 @@ if __name__ == "__main__":
     sys.path[:0] = [str(ROOT), str(ROOT.parent / "protocol")]
 
 from certificates import der  # noqa: E402
-from meuse_board.config import packed  # noqa: E402
-from meuse_protocol.msgpack import pack  # noqa: E402
+from meuse_protocol.msgpack import pack, put  # noqa: E402
 from product_keys import (  # noqa: E402
     BATCH,
     BUSES,
@@ -29,6 +29,7 @@ from product_keys import (  # noqa: E402
     HEALTH,
     LINKS,
     LOG,
+    NEED_A_KEY,
     OUTPUT,
     PRODUCT,
     SEVERAL,
@@ -50,12 +51,13 @@ NAMES = {"alarm_low": "low", "alarm_high": "high", "alarm_hysteresis": "hysteres
 Settings = dict[str, Any]
 
 
-def compile_product(path: Path, host: str | None = None) -> bytes:
-    """The content of /config.msgpack. `host` (name:port) stands in for that of TCP links.
+def compile_product(path: Path, host: str | None = None, links: Sequence[str] = (), keyed: bool = True) -> bytes:
+    """The content of /config.msgpack. `host` (name:port) stands in for that of TCP and UDP links; `links`: kinds that
+    stand in for the product's own; `keyed`: the board has a key.
 
     ProductError names the file, the key path and the way out.
     """
-    return stored(packed(settings(path, host)))
+    return stored(packed(settings(path, host, links, keyed)))
 
 
 def secret(device: str, key: bytes | None) -> bytes:
@@ -68,9 +70,32 @@ def stored(payload: bytes) -> bytes:
     return pack([1, crc32(payload), payload])
 
 
-def settings(path: Path, host: str | None = None) -> Settings:
+def packed(value: Any) -> bytes:
+    """msgpack with maps, which the wire has not; keys sorted, so that equal settings are equal bytes."""
+    out = bytearray()
+    _put(out, value)
+    return bytes(out)
+
+
+def _put(out: bytearray, value: Any) -> None:
+    if isinstance(value, dict):
+        out += b"\xde" + len(value).to_bytes(2, "big")
+        for name in sorted(value):
+            put(out, name)
+            _put(out, value[name])
+    elif isinstance(value, list):
+        out += b"\xdc" + len(value).to_bytes(2, "big")
+        for item in value:
+            _put(out, item)
+    else:
+        put(out, value)
+
+
+def settings(path: Path, host: str | None = None, links: Sequence[str] = (), keyed: bool = True) -> Settings:
     """What the board gets, before it is packed; meuse_board/app.py documents the form."""
     table = load(path)
+    if links:
+        table.replace("links", [_usual(kind, host or "127.0.0.1:7878") for kind in links])
     out: Settings = table.take(PRODUCT)
     period_ms = out.pop("period_ms", None)
     out["buses"] = {name: _of_kind(t, BUSES) for name, t in table.tables("buses")}
@@ -81,7 +106,7 @@ def settings(path: Path, host: str | None = None) -> Settings:
     out["groups"] = _groups(channels, batch, table)
     out["log"] = _log(table.table("log"))
     out["health_ms"] = table.table("health").take(HEALTH)["period_ms"]
-    out["links"] = [_link(t, host, path.parent) for t in table.array("links")]
+    out["links"] = [_link(t, host, path.parent, keyed) for t in table.array("links")]
     out["links"].sort(key=lambda link: link["kind"] == "file")  # whoever answers carries the readings
     if not out["links"]:
         raise table.error("links", "readings need a way out: add [[links]]")
@@ -91,17 +116,28 @@ def settings(path: Path, host: str | None = None) -> Settings:
     return out
 
 
+def _usual(kind: str, host: str) -> Settings:
+    """A link of this kind to a host on the usual ports."""
+    name, _, port = host.rpartition(":")
+    where = {"tcp": {"port": int(port)}, "udp": {"port": int(port)}, "http": {"port": 8080}, "mqtt": {}}
+    if kind in where:
+        return {"kind": kind, "host": name, **where[kind]}
+    return {"kind": kind, **({"uart": 1, "carries": "all"} if kind == "serial" else {})}
+
+
 def _of_kind(t: Table, kinds: dict[str, dict[str, Any]]) -> Settings:
     kind = t.choice("kind", tuple(kinds))
     return {"kind": kind, **t.take(kinds[kind])}
 
 
-def _link(t: Table, host: str | None, folder: Path) -> Settings:
+def _link(t: Table, host: str | None, folder: Path, keyed: bool) -> Settings:
     kind = t.choice("kind", tuple(LINKS))
+    if kind in NEED_A_KEY and not keyed:
+        raise t.error("kind", f"{kind!r} needs a key, and this board has none: give it one")
     link: Settings = {"kind": kind, **t.take({**LINKS[kind], **SEVERAL})}
     if not link["sealed"]:
         del link["sealed"]
-    special = link.keys() & {"carries", "budget_kb", "sealed"} or kind in ("file", "rs485")
+    special = link.keys() & {"carries", "budget_kb", "sealed", "keep_alive_ms"} or kind in ("file", "rs485")
     if special and "cost" not in link:
         link["cost"] = USUAL_COST[kind]  # the board looks for what is special where it finds a cost
     _secure(t, link, folder)
@@ -109,12 +145,12 @@ def _link(t: Table, host: str | None, folder: Path) -> Settings:
         del link["max_pdu"]
     if link["kind"] == "serial":
         link["kind"] = "uart"
-    elif host and link["kind"] == "tcp":
+    elif host and link["kind"] in ("tcp", "udp"):
         name, _, port = host.rpartition(":")
         if not name or not port.isdigit():
             raise t.error("host", f"{host!r} is not name:port")
         link.update(host=name, port=int(port))
-    if "host" not in link and link["kind"] in ("tcp", "http"):
+    if "host" not in link and link["kind"] in ("tcp", "udp", "http"):
         raise t.error("host", "is missing: where does this link lead?")
     if link["kind"] == "http":
         _complete_http(t, link)
@@ -305,7 +341,7 @@ def main(words: list[str]) -> int:
     )
     parser.add_argument("product", type=Path)
     parser.add_argument("--out", type=Path, help="where the compiled configuration goes")
-    parser.add_argument("--host", help="name:port that TCP links lead to")
+    parser.add_argument("--host", help="name:port that TCP and UDP links lead to")
     options = parser.parse_args(words)
     try:
         data = compile_product(options.product, options.host)

@@ -109,6 +109,10 @@ class Table:
             raise self.error(key, f"is written [[{key}]]")
         return [Closed(v, self._file, f"{key}.{i}.") for i, v in enumerate(values)]
 
+    def replace(self, key: str, value: Any) -> None:
+        """As if the file said so."""
+        self._values[key] = value
+
     def done(self) -> None:
         for key in self._values:
             if key not in self._known:
@@ -335,6 +339,14 @@ LINKS = {
         "max_pdu": Key(whole(64, 1024), 1024),
         **TLS,
     },
+    "udp": {
+        "host": Key(anything),
+        "port": Key(whole(1, 65_535), 7878),
+        "ssid": Key(text(r".{1,32}", "a text of 1 to 32 characters")),
+        "password": Key(text(r".{8,63}", "a text of 8 to 63 characters")),
+        "max_pdu": Key(whole(64, 1200), 1200),
+        "keep_alive": Key(duration(5000, 3_600_000), name="keep_alive_ms"),
+    },
     "mqtt": {
         "host": Key(anything, required=True),
         "port": Key(whole(1, 65_535)),
@@ -354,7 +366,8 @@ SEVERAL = {  # of every link
     "budget": Key(kilobytes, name="budget_kb"),
     "sealed": Key(flag, False),
 }
-USUAL_COST = {"serial": 0, "rs485": 1, "tcp": 10, "mqtt": 20, "http": 30, "file": 90}  # their own
+USUAL_COST = {"serial": 0, "rs485": 1, "udp": 9, "tcp": 10, "mqtt": 20, "http": 30, "file": 90}  # the links' own
+NEED_A_KEY = ("udp", "mqtt", "http")  # links on which no host believes a board without one
 CHANNEL = {
     "unit": Key(text(r"[^\s]{0,16}", "a SenML unit of at most 16 characters"), required=True),
     "decimals": Key(whole(0, 9), 0),

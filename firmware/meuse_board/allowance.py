@@ -4,6 +4,8 @@ Owns two kept numbers of its link; refuses to know what a byte costs. Without a 
 a board that does not know the time never spends more than it may.
 """
 
+from .wording import EPOCH_2000_S
+
 
 class Allowance:
     """`overhead`: bytes that the network counts beside each packet. month(): a number of its own for each, or None."""
@@ -34,3 +36,17 @@ class Allowance:
     def kilobytes(self):
         """(used, allowed)"""
         return self.used() // 1000, self.budget_bytes // 1000
+
+
+def month(clock, gmtime):
+    """A function: the number of this month, None while the time is not known."""
+    epoch_s = EPOCH_2000_S if gmtime(0)[0] == 2000 else 0
+
+    def now():
+        utc_ms = clock.utc_ms(clock.now())
+        if utc_ms is None:
+            return None
+        year, number = gmtime(utc_ms // 1000 - epoch_s)[:2]
+        return 12 * year + number
+
+    return now

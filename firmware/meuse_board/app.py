@@ -14,6 +14,7 @@ settings, the product compiled by the PC (a dict that App takes apart; all keys 
     health_ms          period of the health group (60 s; 0: none)
     log                {segment_bytes, ...}                           arguments of FlashLog
     watchdog_ms        0: none
+    unproven           True: settings were changed, and nobody has reached the board with them yet
 Thresholds and deadbands are scaled integers, like the values they are compared with.
 """
 
@@ -36,7 +37,7 @@ from .batcher import Batcher
 from .clock import Clock
 from .flash_log import FlashLog
 from .kept import Kept
-from .loading import Missing, load
+from .loading import Missing, forget, load
 from .runner import Runner
 from .sampler import Group, Sampler
 from .schedule import next_due
@@ -49,6 +50,7 @@ QUIET_MS = 30  # writing flash stops the interrupts of an RP2, and bytes that ar
 LATEST_MS = 1000  # the host is talking, but at the latest after a second
 RUNNING, STOPPING, DRAINING, DONE = range(4)
 KEPT = ("name", "unit", "exp", "flags", "deadband", "driver")  # of a channel, once its driver has read the rest
+PROVE_MS = 60_000  # changed settings have to live so long, and be reached, before they are there to stay
 CRASH = 1  # BLOB subject: the traceback that ended the boot before
 
 
@@ -66,6 +68,7 @@ class App:
         self.refused = None  # what the host said instead of a welcome
         self.log = FlashLog(root + "/log", random_u32, **settings.get("log", {}))
         self.kept = Kept(root + "/kept")
+        self.log.before_flush = self.kept.flush  # a meter never goes back behind what it reported
         self.clock = Clock(time.ticks_ms, time.ticks_diff, self.log.boot_no)
         self.heap = health.Heap()
         self.cause = hardware.cause()
@@ -76,18 +79,26 @@ class App:
         self._until_ms = 0
         self._reboot = False
         self._collect_ms = self._tick_ms = 0
+        self._prove_ms = PROVE_MS if settings.get("unproven") else None
+        self._reached = False  # a host welcomed this board, or a person typed
         links = settings.get("links") or [{"kind": "uart"}]
-        for one in links:
-            self._link(one, time.gmtime, random_u32)
+        links = [one for one in links if self._link(one, time.gmtime, random_u32)]
+        if self.problems and not any([hasattr(r.link, "console") for r in self.runners]):
+            links.append({"kind": "uart"})  # the port of the board's own prompt: whoever comes to repair needs a way in
+            self._link(links[-1], time.gmtime, random_u32)
         room = self.runners[0].link.mtu
         self.supervisor = None
         if len(links) > 1 or "cost" in links[0]:  # the compiler of products names it with all that is special
             self.supervisor, room = load("wiring").wire(self, links, psk, time.gmtime)
+            forget("wiring")
         else:
             self.runners[0].endpoint = BoardEndpoint(device, self.log.stream, psk, self.log)
         self.endpoints = [runner.endpoint for runner in self.runners if runner.endpoint]
         self.endpoint = self.endpoints[0]
-        self.sampler = Sampler(self.clock, lambda *row: self._batcher.add(*row))
+        for runner in self.runners:
+            if psk is None and getattr(runner.link, "needs_key", False):
+                self.problems.append("%s: no host believes a board without a key there" % runner.link.name)
+        self.sampler = Sampler(self.clock, lambda *row: self.batcher.add(*row))
         for one in settings.get("groups", ()):
             group = Group(one, [self._driver(c) for c in one["channels"]])
             one["channels"] = [{k: c[k] for k in KEPT if k in c} for c in one["channels"]]
@@ -98,20 +109,27 @@ class App:
         self._health_at = self._health_ms
         if self._health_ms:
             self._groups.append(self._health)
-        self._batcher = Batcher(self._groups, self.clock, room, self.append)
+        self.batcher = Batcher(self._groups, self.clock, room, self.append)
         self.append(BOOT, (self.clock.boot, self.cause, self.firmware))
         self._announce()
 
     # -- wiring
 
-    def _link(self, settings: dict, gmtime, random_u32) -> None:
+    def _link(self, settings: dict, gmtime, random_u32) -> bool:
         kind = settings["kind"]
-        settings["device"] = self.device  # a name on networks that have addresses for everybody
-        link = load("links." + kind).Link(settings, self._hardware, random_u32)
+        if kind != "uart":
+            settings["device"] = self.device  # a name on networks that have addresses for everybody
+        try:
+            link = load("links." + kind).Link(settings, self._hardware, random_u32)
+            link.open(0)
+        except Exception as problem:
+            self.problems.append("link %s: %s" % (kind, problem))
+            self._prove_ms = None  # such settings are not there to stay
+            return False
         if hasattr(link, "console"):
             link.console = lambda line, typing: self._console(link, gmtime, line, typing)
         self.runners.append(Runner(link, self._event, random_u32))
-        link.open(0)
+        return True
 
     def _console(self, link, gmtime, line: bytes, typing: bool):
         """Loaded when somebody types: most boards work for years without anyone at the cable."""
@@ -119,6 +137,7 @@ class App:
         if not word or word[0].isalpha():
             try:
                 link.console = load("console").Console(self, link, gmtime)
+                self._reached = True
                 return link.console(line, typing)
             except MemoryError:
                 return iter(("no memory left to talk; try again after a reset",))
@@ -172,17 +191,18 @@ class App:
                 self.append(GAP, (event.seq, event.seq, GAP_QUARANTINE))
         elif isinstance(event, Welcomed):
             self.refused = None
+            self._reached = True
 
     def report_crash(self, text: str) -> None:
         """What ended the boot before, as a record."""
-        self.append(BLOB, (CRASH, None, text.encode()))
+        self.append(BLOB, (CRASH, None, text.encode()), True)
 
     # -- running
 
     def step(self) -> int:
         """One pass over everything; returns the uptime at which the next one is due."""
         now = self.clock.now()
-        wake_ms = min(now + NAP_MS, self.sampler.step(now), self._batcher.step(now))
+        wake_ms = min(now + NAP_MS, self.sampler.step(now), self.batcher.step(now))
         for runner in self.runners:
             wake_ms = min(wake_ms, runner.step(now))
         if self.supervisor and self.supervisor.step(now):
@@ -196,7 +216,10 @@ class App:
             self.heap.collect()
         if self._health_ms and self._state == RUNNING and now >= self._health_at:
             self._health_at = next_due(now, self._health_ms, self.clock.offset_ms or 0, now)
-            self._batcher.add(self._health, now, health.readings(self), False)
+            self.batcher.add(self._health, now, health.readings(self), False)
+        if self._prove_ms and now >= self._prove_ms and self._reached:
+            self._prove_ms = None if load("config").prove(self.root) else now + PROVE_MS
+            forget("config")
         if self._state != RUNNING:
             self._wind_up(now)
         self._hardware.feed(self._watchdog_ms)
@@ -238,8 +261,7 @@ class App:
 
     def _wind_up(self, now: int) -> None:
         if self._state == STOPPING and not self.sampler.busy():
-            for group in self.sampler.groups:
-                self._batcher.close(group)
+            self.batcher.close_all()
             self.log.flush()
             for runner in self.runners:
                 runner.link.hurry(now)

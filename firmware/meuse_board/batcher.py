@@ -44,6 +44,10 @@ class Batcher:
                     wake_ms = min(wake_ms, due_ms)
         return wake_ms
 
+    def close_all(self) -> None:
+        for group in self._groups:
+            self.close(group)
+
     def close(self, group, urgent: bool = False) -> None:
         """All rows of the group into the log, in as many records as they need."""
         rows, times = group.rows, group.times

@@ -4,24 +4,22 @@ Owns wording and commands; reads everything from the application and refuses to 
 Answers are generators, so that sampling goes on between two lines. The device's key is shown by no command.
 """
 
-from .config import Config
 from .hardware import CAUSES
+from .loading import forget, load
 from .wording import decimal, span, typed, utc_text
 
-WHY = ("", "sensor does not answer", "bus fault or bad checksum", "open or broken wire", "out of range")
-WHY += ("not ready", "stale")
-HELP = (
-    "status              how this board is",
-    "sensors             every channel: newest value, unit, age",
-    "links               the ways to the host",
-    "log                 what waits on this board, what was lost",
-    "time                clock and uptime",
-    "config get [KEY]    settings of this board",
-    "config set KEY VALUE",
-    "export              what waits for the host, for a capture file: meuse import FILE",
-    "frames off | on     quiet while you work (10 minutes at most) | readings flow at once",
-    "reboot              flush everything, then start again",
-)
+# One text each: strings of their own would cost the heap of a small board 600 bytes.
+WHY = "sensor does not answer|bus fault or bad checksum|open or broken wire|out of range|not ready|stale"
+HELP = """status              how this board is
+sensors             every channel: newest value, unit, age
+links               the ways to the host
+log                 what waits on this board, what was lost
+time                clock and uptime
+config get [KEY]    settings of this board
+config set KEY VALUE
+export              what waits for the host, for a capture file: meuse import FILE
+frames off | on     quiet while you work (10 minutes at most) | readings flow at once
+reboot              flush everything, then start again"""
 
 
 class Console:
@@ -33,7 +31,7 @@ class Console:
         self._gmtime = gmtime
 
     def __call__(self, line: bytes, typing: bool):
-        words = typed(line).split()
+        words = typed(line).split(None, 3)  # what is set may have spaces in it
         name = words[0] if words else "hello"
         command = getattr(self, "do_" + name, None)
         if command:
@@ -44,7 +42,7 @@ class Console:
         yield "This is %s. Type help; readings wait on the board until 30 s after the last key" % self._app.device
 
     def do_help(self, words):
-        yield from HELP
+        yield from HELP.split("\n")
 
     def do_status(self, words):
         app = self._app
@@ -73,7 +71,7 @@ class Console:
                 elif value is None:
                     text = "not read yet"
                 else:
-                    text = "no value: " + (WHY[-value[0]] if value[0] > -len(WHY) else "reason %d" % -value[0])
+                    text = "no value: " + why(-value[0])
                 yield "  %-16s %s" % (c["name"], text)
 
     def do_links(self, words):
@@ -120,19 +118,14 @@ class Console:
         yield "up       %s, boot %d (%s)" % (span(clock.now()), clock.boot, CAUSES[self._app.cause])
 
     def do_config(self, words):
-        config = Config(self._app.root + "/config.msgpack")
         try:
-            if words[:1] == ["get"] and len(words) < 3:
-                yield from config.lines(*words[1:])
-            elif words[:1] == ["set"] and len(words) == 3:
-                changed = config.set(words[1], words[2])
-                yield "stored, works after: reboot" if changed else "it has that value already"
-            else:
-                yield "say: config get, config get KEY, or config set KEY VALUE"
+            yield from _configured(load("config").Config(self._app.root + "/config.msgpack"), words)
         except ValueError as problem:
             yield str(problem)
         except OSError as problem:
             yield "flash refuses (error %d), nothing changed; try again" % problem.errno
+        finally:
+            forget("config")  # its heap is worth more to the readings
 
     def do_export(self, words):
         from .export import lines
@@ -151,3 +144,21 @@ class Console:
         yield "flushing, then starting again"
         self._app.reboot()
 
+
+def _configured(config, words):
+    if words[:1] == ["get"] and len(words) < 3:
+        yield from config.lines(*words[1:])
+    elif words[:1] == ["set"] and len(words) == 3:
+        text = words[2].strip()
+        if len(text) > 1 and text[0] == text[-1] == '"':
+            text = text[1:-1]
+        changed = config.set(words[1], text)
+        yield "stored, works after: reboot" if changed else "it has that value already"
+    else:
+        yield "say: config get, config get KEY, or config set KEY VALUE"
+
+
+def why(quality: int) -> str:
+    """The quality's words, counted from 1."""
+    words = WHY.split("|")
+    return words[quality - 1] if quality <= len(words) else "reason %d" % quality

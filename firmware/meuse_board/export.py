@@ -7,6 +7,7 @@ Hexadecimal, since few terminal programs keep raw bytes as they are; the colon t
 import os
 from binascii import hexlify
 
+from meuse_protocol.carried import packet_of
 from meuse_protocol.framing import frame
 
 
@@ -16,7 +17,7 @@ def lines(app, mtu: int):
     yield "%d records follow, each in a line that begins with a colon; save them in a file" % log.backlog()
     yield _line(endpoint.hello(mtu, int.from_bytes(os.urandom(4), "big")))
     for seq in range(log.oldest(), log.next_seq()):
-        e2e = endpoint.packet_of(seq)
+        e2e = packet_of(endpoint, log, seq)
         if e2e:
             yield _line(e2e)
     yield "that is all; next: meuse import FILE"

@@ -66,6 +66,7 @@ class FlashLog:
         self._flushed = 0  # highest seq on flash
         self.flushes = self.errors = self.refused = self.dropped = self.corrupt = 0
         self.volatile = False
+        self.before_flush = None  # called before records go to flash: what they tell of must not be younger
         try:
             self._open(random_u32)
         except OSError:
@@ -171,6 +172,8 @@ class FlashLog:
 
     def flush(self) -> bool:
         """Writes what is in RAM to flash -> whether all of it is there now."""
+        if self._tail and self.before_flush:
+            self.before_flush()
         while self._tail and not self.volatile:
             new = not self._size or self._size + self._weight() > self._segment_bytes
             if new and len(self._segments) >= self._max_segments:

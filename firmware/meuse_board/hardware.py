@@ -6,6 +6,8 @@ import time
 
 import machine
 
+LONGEST_MS = 8300  # RP2's watchdog raises above 8388
+
 # BOOT causes, the protocol's numbers, by machine's names; a port lacks some of them.
 CAUSES = ("unknown", "power on", "reset pin", "watchdog", "deep sleep", "software")
 _NAMES = (None, "PWRON_RESET", "HARD_RESET", "WDT_RESET", "DEEPSLEEP_RESET", "SOFT_RESET")
@@ -18,7 +20,7 @@ class Hardware:
         self._buses = buses
         self._opened = {}
         self._watchdog = None
-        self._station = None
+        self._radio = None
 
     def bus(self, name):
         """The bus of that name, opened once and shared; None for None. ValueError for a name nobody defined."""
@@ -62,22 +64,21 @@ class Hardware:
         return getattr(port, "pollable", port)
 
     def network(self, settings: dict) -> bool:
-        """Whether IP can flow; begins to join the Wi-Fi that `ssid` names. Without `ssid` the network is just there."""
+        """Whether IP can flow; joins the Wi-Fi that `ssid` names, again and again. Without `ssid` it is just there.
+
+        OSError when the radio cannot be switched on.
+        """
         if "ssid" not in settings:
             return True
-        if not self._station:
-            import network
+        if not self._radio:
+            from .radio import Radio
 
-            self._station = network.WLAN(network.STA_IF)
-            self._station.active(True)
-            self._station.connect(settings["ssid"], settings.get("password"))
-        return self._station.isconnected()
+            self._radio = Radio()
+        return self._radio.joined(settings)
 
     def name_server(self):
         """(address, port) of the name server the network named; None where the system resolves by itself (Unix)."""
-        if not self._station:
-            return None
-        return self._station.ifconfig()[3], 53
+        return self._radio.name_server() if self._radio else None
 
     def clock_at_least(self, day) -> None:
         """Sets the port's clock to [year, month, day] if it is behind, as it is after every start without a battery.
@@ -88,11 +89,14 @@ class Hardware:
             machine.RTC().datetime(tuple(day) + (0, 0, 0, 0, 0))
 
     def feed(self, timeout_ms: int) -> None:
-        """Starts the watchdog at the first call, feeds it at each; RP2's bites after 8.3 s at most."""
+        """Starts the watchdog at the first call, feeds it at each; as late as the port can where that is sooner."""
         if self._watchdog:
             self._watchdog.feed()
         elif timeout_ms:
-            self._watchdog = machine.WDT(timeout=timeout_ms)
+            try:
+                self._watchdog = machine.WDT(timeout=max(timeout_ms, 1000))
+            except ValueError:
+                self._watchdog = machine.WDT(timeout=LONGEST_MS)
 
     def cause(self) -> int:
         """Why the board started: index into CAUSES."""

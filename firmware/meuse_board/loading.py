@@ -24,6 +24,6 @@ def forget(*names) -> None:
     """Gives back the heap of modules that are not needed any more."""
     package = sys.modules["meuse_board"]
     for name in names:
-        del sys.modules["meuse_board." + name]
-        delattr(package, name)
+        if sys.modules.pop("meuse_board." + name, None):
+            delattr(package, name)
     gc.collect()

@@ -11,6 +11,7 @@ import machine
 
 BREAK_IN_MS = 2000
 CRASH_MS = 10_000  # between a crash and the reset: no loop that wears the flash, and time to break in
+SLICE_MS = 500
 CRASH_BYTES = 1000
 
 
@@ -23,8 +24,18 @@ def run(root: str = "", break_in_ms: int = BREAK_IN_MS, also=(), ready=None, cra
     from .config import Config
     from .outputs import make_safe
 
-    unsafe = make_safe(Config(root + "/config.msgpack").value.get("outputs", ()), machine.Pin)
+    config = Config(root + "/config.msgpack")
+    unsafe = make_safe(config.value.get("outputs", ()), machine.Pin)
+    undone = None
+    try:
+        undone = config.begin()
+    except (OSError, MemoryError):
+        pass  # a flash that refuses; the changes stay on trial
+    if undone:
+        unsafe = make_safe(config.value.get("outputs", ()), machine.Pin)
+    config = None
     time.sleep_ms(break_in_ms)
+    app = hardware = None
     try:
         from .app import App
         from .hardware import Hardware
@@ -39,6 +50,8 @@ def run(root: str = "", break_in_ms: int = BREAK_IN_MS, also=(), ready=None, cra
         settings = Config = make_safe = identity = None
         forget("config", "outputs", "identity", "log_boot")
         app.problems += ["output %s cannot be driven" % name for name in unsafe]
+        if undone:
+            app.problems.append("taken back, since nobody reached this board with the new value: " + undone)
         _report(app, root)
         if ready:
             ready(app)
@@ -46,11 +59,25 @@ def run(root: str = "", break_in_ms: int = BREAK_IN_MS, also=(), ready=None, cra
         app.run(also)
     except Exception as problem:
         _interruptible(True)
+        if app:
+            _rescue(app)
         _note(root, problem)
-        time.sleep_ms(crash_ms)
+        for _ in range(0, crash_ms, SLICE_MS):
+            if hardware:
+                hardware.feed(0)  # a watchdog that bites now would hide the crash
+            time.sleep_ms(min(crash_ms, SLICE_MS))
         machine.reset()
     finally:
         _interruptible(True)
+
+
+def _rescue(app) -> None:
+    """After a crash: rows, totals and records to flash, as far as each of them still can."""
+    for act in (app.batcher.close_all, app.kept.flush, app.log.flush):
+        try:
+            act()
+        except Exception:
+            pass
 
 
 def _interruptible(on: bool) -> None:
@@ -65,21 +92,23 @@ def _note(root: str, problem) -> None:
     """Keeps what ended this boot for the next one."""
     import io
 
-    text = io.StringIO()
-    sys.print_exception(problem, text)
     sys.print_exception(problem)
     try:
+        text = io.StringIO()
+        sys.print_exception(problem, text)
         with open(root + "/crash.txt", "w") as f:
             f.write(text.getvalue()[-CRASH_BYTES:])
-    except OSError:
-        pass  # the flash may be why
+    except (OSError, MemoryError):
+        pass  # the flash may be why, or the heap
 
 
 def _report(app, root: str) -> None:
+    """Tells of the boot before; its note goes when the record is on flash."""
     try:
         with open(root + "/crash.txt") as f:
             text = f.read()
         app.report_crash(text)
-        os.remove(root + "/crash.txt")
-    except OSError:
+        if app.log.flush():
+            os.remove(root + "/crash.txt")
+    except (OSError, MemoryError):
         pass  # the boot before ended well

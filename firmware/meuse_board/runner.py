@@ -6,6 +6,8 @@ without an endpoint carries the console only.
 
 from meuse_protocol.states import DOWN, QUIET
 
+PACKETS = 8  # taken in one step: whoever sends more waits until sensors and flash have had their turn
+
 
 class Runner:
     """A link with serve() takes records from the log itself: the endpoint hears its packets, and sends none there.
@@ -20,22 +22,28 @@ class Runner:
         self._on_event = on_event
         self._random_u32 = random_u32
         self._doubted = False
+        self._keep_alive_ms = getattr(link, "keep_alive_ms", 0)
+        self._sent_ms = 0
 
     def step(self, now: int) -> int:
         """Moves everything that can move; returns the uptime at which to call again."""
         link, endpoint = self.link, self.endpoint
         packet = link.receive(now)
+        taken = 0
         while packet is not None:
+            taken += 1
             self.heard_ms = now
             if self.allowance:
                 self.allowance.spend(len(packet))
             if endpoint:
                 endpoint.receive(packet, now)
                 self._drain(now)
-            packet = link.receive(now)
-        wake_ms = link.due_ms
+            packet = link.receive(now) if taken < PACKETS else None
+        wake_ms = link.due_ms if taken < PACKETS else now
         if endpoint and not hasattr(link, "serve"):
             self._edge(now)
+            if self._keep_alive_ms and now - self._sent_ms >= self._keep_alive_ms:
+                endpoint.ping(now)
             if link.up and link.room(now):
                 wake_ms = self._send(now, wake_ms)
             quiet = endpoint.state == QUIET
@@ -65,6 +73,7 @@ class Runner:
             link.send(packet, now)
             if self.allowance:
                 self.allowance.spend(len(packet))
+            self._sent_ms = now
         self._drain(now)
         return min(wake_ms, now + 5)
 

@@ -5,6 +5,8 @@ Owns the rule; refuses to know what a channel measures. A changed product gets n
 
 from meuse_protocol.schema import MAX_SID, Schema
 
+STREAM = "=stream"  # like "#" and four bytes of hash no name that a channel can have
+
 
 def schema_of(group) -> Schema:
     """Made when it is needed, not kept: a board has no heap for two descriptions of its channels."""
@@ -19,11 +21,11 @@ def schema_of(group) -> Schema:
 def name_groups(groups: list, kept, stream: int) -> list:
     """Gives each group its sid -> [(group, hash4, whether the sid is new)]; a group beyond the last sid is left out."""
     known = kept.values
-    if known.get("stream") != stream:
+    if known.get(STREAM) != stream:
         for name in list(known):
             if name[0] == "#":
                 del known[name]
-        kept.put("stream", stream)
+        kept.put(STREAM, stream)
     named = []
     for group in groups:
         digest = schema_of(group).hash4()

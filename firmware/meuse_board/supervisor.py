@@ -7,9 +7,11 @@ while: longer after each failure, so that a bad link does not make the stream fl
 Owns the choice and its reason; refuses to know how a link works, what a record says and which time it is.
 """
 
+from meuse_protocol.messages import BLOB
 from meuse_protocol.outbox import NOTHING
 from meuse_protocol.states import GREETING, HELD, READY
 
+LOG_TEXT = 2  # BLOB subject: what may interest a person
 SILENT_MS = 2000  # without an answer, while another link gives some
 HOLD_MS = 3000  # a better link is taken back when it has been good for so long, ...
 HOLD_MAX_MS = 300_000  # ... twice as long after each failure
@@ -53,11 +55,11 @@ class Lane:
 
 
 class Supervisor:
-    """`lanes` in the order of the settings; tell(text): the choice has changed, and why."""
+    """`lanes` in the order of the settings; app.append takes the record of each change, and why."""
 
-    def __init__(self, lanes: list, tell):
+    def __init__(self, lanes: list, app):
         self._lanes = lanes
-        self._tell = tell
+        self._app = app
         self.current = None
         self.reason = "no link is up"
         for lane in lanes:
@@ -132,4 +134,5 @@ class Supervisor:
         lane.carried_ms = now
         self.current = lane
         self.reason = ""
-        self._tell("%s carries %s: %s" % (lane.name, WORDS[lane.carries], why))
+        text = "%s carries %s: %s" % (lane.name, WORDS[lane.carries], why)
+        self._app.append(BLOB, (LOG_TEXT, None, text.encode()))

@@ -3,15 +3,9 @@
 Owns what each link may carry and at what cost; refuses to know which of them carries now.
 """
 
-from meuse_protocol.messages import BLOB
+from meuse_protocol.board_endpoint import BoardEndpoint
 from meuse_protocol.outbox import ALARMS, ALL, NOTHING
-from meuse_protocol.shared_endpoint import SharedEndpoint
 
-from .allowance import Allowance
-from .supervisor import Lane, Supervisor
-from .wording import EPOCH_2000_S
-
-LOG_TEXT = 2  # BLOB subject: what may interest a person
 PAID = 50  # a link of this cost carries alarms only while there are others, unless its settings say otherwise
 WIDE_BYTES = 100  # a link that takes so much takes whole batches
 PART_BYTES = 24  # head of a part, and its share of the MAC
@@ -19,31 +13,50 @@ CARRIES = {"nothing": NOTHING, "alarms": ALARMS, "all": ALL}
 
 
 def wire(app, links: list, psk, gmtime):
-    """(supervisor or None, bytes that a batch may have) for app.runners; `links`: their settings."""
-    lanes, first = [], None
+    """(supervisor or None, bytes that a batch may have) for app.runners; `links`: their settings.
+
+    Modules are loaded as far as these links need them: a small board may have a cable and a card.
+    """
+    lanes, cards = [], []
     for settings, runner in zip(links, app.runners):
-        carries = carried(settings, runner.link, len(links), not first)
-        if carries == NOTHING and (first or runner is not app.runners[-1]):
-            continue  # a console; but a board on which no link carried anything would be lost
-        endpoint = _endpoint(app, runner.link, settings, psk)
-        if first:
-            endpoint.join(first)
-        first = first or endpoint
-        runner.endpoint = endpoint
         if hasattr(runner.link, "serve"):  # a file that a person carries: nothing to choose, nothing to wait for
-            runner.link.serve(endpoint, app.log)
+            cards.append((settings, runner))
             continue
+        carries = carried(settings, runner.link, len(links), runner is app.runners[0])
+        if carries == NOTHING and (lanes or cards or runner is not app.runners[-1]):
+            continue  # a console; but a board on which no link carried anything would be lost
+        lanes.append((settings, runner, carries or ALL))
+    first = None
+    for settings, runner, _ in lanes:
+        runner.endpoint = _endpoint(app, runner.link, settings, psk, len(lanes) > 1 or "keep_alive_ms" in settings)
+        if first:
+            runner.endpoint.join(first)
+        first = first or runner.endpoint
+    for settings, runner in cards:
+        runner.endpoint = _endpoint(app, runner.link, settings, psk, False)
+        if first:
+            runner.endpoint.schemas = first.schemas  # all that a card needs to know of the others
+        first = first or runner.endpoint
+        runner.link.serve(runner.endpoint, app.log)
+    supervisor = None
+    if len(lanes) > 1 or [1 for settings, _, _ in lanes if "budget_kb" in settings]:
+        supervisor = _supervise(app, lanes, gmtime)
+    return supervisor, room([runner.link.mtu for runner in app.runners if runner.endpoint])
+
+
+def _supervise(app, lanes: list, gmtime):
+    from .supervisor import Lane, Supervisor
+
+    made = []
+    for settings, runner, carries in lanes:
         if "budget_kb" in settings:
+            from .allowance import Allowance, month
+
             budget = settings["budget_kb"] * 1000
-            runner.allowance = Allowance(app.kept, runner.link.name, budget, runner.link.overhead, _month(app, gmtime))
-        lanes.append(Lane(runner, carries or ALL, settings.get("cost", runner.link.cost), runner.allowance))
-    supervised = len(lanes) > 1 or (lanes and lanes[0].allowance)
-
-    def tell(text: str) -> None:
-        app.append(BLOB, (LOG_TEXT, None, text.encode()))
-
-    widths = [runner.link.mtu for runner in app.runners if runner.endpoint]
-    return Supervisor(lanes, tell) if supervised else None, room(widths)
+            now = month(app.clock, gmtime)
+            runner.allowance = Allowance(app.kept, runner.link.name, budget, runner.link.overhead, now)
+        made.append(Lane(runner, carries, settings.get("cost", runner.link.cost), runner.allowance))
+    return Supervisor(made, app)
 
 
 def carried(settings: dict, link, count: int, first: bool) -> int:
@@ -65,23 +78,12 @@ def room(widths: list) -> int:
     return narrow if narrow >= WIDE_BYTES else 4 * (narrow - PART_BYTES)
 
 
-def _endpoint(app, link, settings: dict, psk) -> SharedEndpoint:
-    """Of the link's own kind, where it has one."""
-    kind = getattr(link, "Endpoint", SharedEndpoint)
+def _endpoint(app, link, settings: dict, psk, shared: bool):
+    """Of the link's own kind, where it has one; `shared`: one of several, or with more to say."""
+    kind = getattr(link, "Endpoint", BoardEndpoint)
+    if shared and kind is BoardEndpoint:
+        from meuse_protocol.shared_endpoint import SharedEndpoint as kind
     aes = None
     if settings.get("sealed"):
         from .cipher import aes
     return kind(app.device, app.log.stream, psk, app.log, mac_bytes=settings.get("mac_bytes", 8), aes=aes)
-
-
-def _month(app, gmtime):
-    epoch_s = EPOCH_2000_S if gmtime(0)[0] == 2000 else 0
-
-    def month():
-        utc_ms = app.clock.utc_ms(app.clock.now())
-        if utc_ms is None:
-            return None
-        year, month = gmtime(utc_ms // 1000 - epoch_s)[:2]
-        return 12 * year + month
-
-    return month

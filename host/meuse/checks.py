@@ -38,6 +38,7 @@ def check_host(settings: Settings) -> list[Finding]:
         found.append(note("host", "runs on this data already"))
     for address in settings.tcp.listen:
         found.append(_listen(address, running))
+    found.extend(_listen(address, running, "udp") for address in settings.udp.listen)
     if settings.tls.listen:
         found.append(_tls(settings.tls))
         found.extend(_listen(address, running, "tls") for address in settings.tls.listen)
@@ -118,13 +119,15 @@ def _listen(address: str, running: bool, kind: str = "tcp") -> Finding:
     host, port = parse_address(address, f"{kind}.listen")
     if running:
         return note(f"{kind} {address}", "not tried while the host runs")
+    way = socket.SOCK_DGRAM if kind == "udp" else socket.SOCK_STREAM
     try:
-        family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
-        with socket.socket(family, socket.SOCK_STREAM) as sock:
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        family = socket.getaddrinfo(host, port, type=way)[0][0]
+        with socket.socket(family, way) as sock:
+            if kind != "udp":  # a port that was just given back is free; for datagrams this would say nothing
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             sock.bind((host, port))
     except OSError as error:
-        where = "--tcp HOST:PORT" if kind == "tcp" else f"{kind}.listen"
+        where = f"--{kind} HOST:PORT" if kind in ("tcp", "udp") else f"{kind}.listen"
         return fail(f"{kind} {address}", str(error.strerror or error), f"name another: {where}")
     return ok(f"{kind} {address}", "free")
 

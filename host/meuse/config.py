@@ -79,6 +79,18 @@ class HttpSettings:
 
 
 @dataclass(frozen=True)
+class UdpSettings:
+    listen: list[str] = field(
+        default_factory=list,
+        metadata=about("addresses to listen on for datagrams, HOST:PORT; devices need keys there"),
+    )
+    max_peers: int = field(
+        default=10_000,
+        metadata=about("addresses remembered on each; then the one silent longest makes way", low=1, high=1_000_000),
+    )
+
+
+@dataclass(frozen=True)
 class SerialSettings:
     port: str = field(default="", metadata=about("path, glob (/dev/serial/by-id/*) or usb:SERIALNUMBER"))
     baud: int = field(default=115_200, metadata=about("bits per second", low=300, high=12_000_000))
@@ -151,6 +163,7 @@ class Settings:
     tcp: TcpSettings = field(default_factory=TcpSettings)
     tls: TlsSettings = field(default_factory=TlsSettings)
     http: HttpSettings = field(default_factory=HttpSettings)
+    udp: UdpSettings = field(default_factory=UdpSettings)
     serial: list[SerialSettings] = field(default_factory=list)
     mqtt_link: list[MqttLinkSettings] = field(default_factory=list)
     rs485: list[Rs485Settings] = field(default_factory=list)
@@ -178,7 +191,11 @@ def load(path: Path | None) -> Settings:
 
 
 def load_with(
-    config: Path | None, data: Path | None = None, tcp: list[str] | None = None, serial: list[str] | None = None
+    config: Path | None,
+    data: Path | None = None,
+    tcp: list[str] | None = None,
+    serial: list[str] | None = None,
+    udp: list[str] | None = None,
 ) -> Settings:
     """The file's settings with what a command line says instead; raises ConfigError."""
     found = load(config)
@@ -188,6 +205,10 @@ def load_with(
         for address in tcp:
             parse_address(address, "--tcp")
         found = dataclasses.replace(found, tcp=dataclasses.replace(found.tcp, listen=tcp))
+    if udp:
+        for address in udp:
+            parse_address(address, "--udp")
+        found = dataclasses.replace(found, udp=dataclasses.replace(found.udp, listen=udp))
     if serial:
         ports = [SerialSettings(port=port) for port in serial]
         found = dataclasses.replace(found, serial=ports)
@@ -204,12 +225,19 @@ def read_settings(table: dict[str, Any], name: str) -> Settings:
         _check_rs485(wire, f"{name}: rs485[{number}]")
     for address in settings.tcp.listen:
         parse_address(address, f"{name}: tcp.listen")
+    for address in settings.udp.listen:
+        parse_address(address, f"{name}: udp.listen")
     for number, broker in enumerate(settings.mqtt_link):
         _check_broker(broker, f"{name}: mqtt_link[{number}]")
     for address in settings.http.listen:
         parse_address(address, f"{name}: http.listen")
     _check_tls(settings, name)
     for link in settings.trust.links:
+        if link.partition(":")[0] == "udp":
+            raise ConfigError(
+                f"{name}: trust.links: {link!r} cannot be trusted: anybody can invent the address of a datagram",
+                "give every device on UDP a key, and leave it out here",
+            )
         if link.partition(":")[0] == "mqtt":
             raise ConfigError(
                 f"{name}: trust.links: boards behind a broker need keys", f"take {link!r} out; provision the boards"

@@ -16,7 +16,7 @@ from typing import Any
 
 from rich.console import Console
 
-from meuse import checks, findings, sim
+from meuse import checks, findings, sim, sim_faults
 from meuse.config import DEFAULT_LISTEN, SerialSettings, Settings
 from meuse.errors import HostError, NotReachable
 from meuse.invocation import meuse
@@ -54,26 +54,46 @@ def run(found: Settings, with_sim: bool, seconds: float | None) -> int:
         return asyncio.run(_run(found, with_sim, seconds, output))
 
 
-def run_boards(names: tuple[str, ...], data: Path, host: str, seconds: float | None) -> int:
-    """Only virtual boards; 0 when all of them ended with everything sent."""
+def run_boards(
+    names: tuple[str, ...],
+    data: Path,
+    host: str,
+    seconds: float | None,
+    links: list[str],
+    faults: list[str],
+    every_s: float,
+) -> int:
+    """Only virtual boards; 0 when all of them ended with everything sent. See sim.VirtualBoards, sim_faults.play."""
+    sim_faults.check(faults)
     _log_to_stderr("info")
     with patient():
-        return asyncio.run(_run_boards(names or sim.ALL, data, host, seconds))
+        return asyncio.run(_run_boards(names or sim.ALL, data, host, seconds, links, faults, every_s))
 
 
-async def _run_boards(names: tuple[str, ...], data: Path, host: str, seconds: float | None) -> int:
+async def _run_boards(
+    names: tuple[str, ...],
+    data: Path,
+    host: str,
+    seconds: float | None,
+    links: list[str],
+    faults: list[str],
+    every_s: float,
+) -> int:
     console = Console()
     wanted = sim.boards(data, names)
     await sim.prepare(data, wanted)
     stop = _stop_signals()
-    boards = sim.VirtualBoards(wanted, data, host)
+    boards = sim.VirtualBoards(wanted, data, host, links)
     try:
         _say_who_lingers(console, wanted)
         await boards.start()
         for board in wanted:
             _say(console, f"{board.device}: serial port {board.port}, log {board.log}")
         _say(console, "  next: " + meuse(f"run --data {data} --serial '{data / sim.FOLDER}/*/tty'"))
-        await _first([stop.wait(), boards.ended()], seconds)
+        waits: list[Coroutine[Any, Any, Any]] = [stop.wait(), boards.ended()]
+        if faults:
+            waits.append(sim_faults.play([board.folder for board in wanted], faults, every_s))
+        await _first(waits, seconds)
         _say(console, "stopping: boards send what they still have")
     finally:
         stuck = await boards.stop()

@@ -34,6 +34,7 @@ from meuse.links.mqtt import MqttLink
 from meuse.links.rs485 import Rs485Link
 from meuse.links.serial import SerialLink
 from meuse.links.tcp import TcpLink, room_for
+from meuse.links.udp import UdpLink
 from meuse.status import Status
 from meuse.web import WebServer
 
@@ -67,6 +68,7 @@ class Host:
         self.tls: list[TcpLink] = []
         self.web: list[WebServer] = []
         self.requests: HttpLink | None = None
+        self.udp: list[UdpLink] = []
         self._lock: int | None = None
         self._committing: asyncio.Task[None] | None = None
         self._beside: list[asyncio.Task[None]] = []
@@ -103,6 +105,7 @@ class Host:
             note_addresses(self._lock, [link.address for link in self.tcp])
         await self._start_tls()
         await self._start_http()
+        await self._start_udp()
         for port in self.settings.serial:
             await self._start_link(SerialLink(port.port, port.baud, self.bridge.opened))
         for broker in self.settings.mqtt_link:
@@ -158,6 +161,14 @@ class Host:
 
     def _handshake_failed(self, peer: str, why: str) -> None:
         self.bridge.turned_away(f"{tls.KIND}:{peer}", "tls_handshake", why)
+
+    async def _start_udp(self) -> None:
+        for address in self.settings.udp.listen:
+            name, port = parse_address(address, "udp.listen")
+            link = UdpLink(name, port, self.bridge.opened, self.settings.udp.max_peers, self.bridge.count)
+            await self._start_link(link)
+            self.udp.append(link)
+            log.info("listening on %s for datagrams", link.address)
 
     def _lake_trouble(self, trouble: str) -> None:
         if trouble:

@@ -32,6 +32,9 @@ FOLDER = "boards"
 # A board drains at its own pace; what takes longer is stuck.
 DRAIN_S = 60.0
 
+# For boards that try other links than their product has.
+SEVERAL_LINKS_HEAP = "192k"
+
 ALL = ("stove", "weather", "building")
 
 
@@ -117,8 +120,10 @@ async def _compile() -> None:
 class VirtualBoards:
     """Children of this process; `start` them, `ended` tells of one that died, `stop` them."""
 
-    def __init__(self, wanted: list[Board], data: Path, host: str) -> None:
+    def __init__(self, wanted: list[Board], data: Path, host: str, links: list[str] | None = None) -> None:
+        """`links`: kinds that stand in for the products' own; several need the memory of a 128 kB board."""
         self._wanted = wanted
+        self._links = ["--links", ",".join(links), "--heap", SEVERAL_LINKS_HEAP] if links else []
         self._keys = KeyStore(data / KEYS_FOLDER)
         self._host = host
         self._running: dict[Board, asyncio.subprocess.Process] = {}
@@ -134,6 +139,7 @@ class VirtualBoards:
                     *("--dir", str(board.folder), "--device", board.device),
                     *("--host", self._host, "--key", str(self._keys.path(board.device))),
                     *("--parent", str(os.getpid())),
+                    *self._links,
                     stdin=asyncio.subprocess.DEVNULL,
                     stdout=log_file,
                     stderr=log_file,

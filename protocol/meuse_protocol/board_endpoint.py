@@ -26,7 +26,7 @@ from .errors import LocalError, RemoteError
 from .messages import ERR, HELLO, NEED, NEED_HELLO, PING, TIMEQ, VERSION, record, splice
 from .outbox import ALL, Outbox
 from .ranges import SEQ_MAX, Ranges
-from .seal import BAD_MAC, UNSIGNED, hiding, opened
+from .seal import BAD_MAC, UNSIGNED, opened
 from .timesync import TimeSync
 from .window import PAIRS_MAX, Window
 
@@ -90,7 +90,11 @@ class BoardEndpoint:
         self.state = states.DOWN
         self._keys = direction_keys(psk, stream) if psk else None
         self._mac_bytes = mac_bytes if psk else 0
-        self._hide = hiding(psk, stream, aes) if aes else None
+        self._hide: Any = None
+        if aes:
+            from .sealing import hiding
+
+            self._hide = hiding(psk, stream, aes)
         self._log = log
         self._carried = ALL
         self._stored = Ranges()
@@ -185,11 +189,6 @@ class BoardEndpoint:
 
     # -- sending, and what a file takes that a person carries: there no window waits for anybody
 
-    def packet_of(self, seq: int) -> "bytes | None":
-        """A record of the log as a packet under the full stream id; None when it is gone."""
-        body = self._log.get(seq)
-        return splice(self._signed(body), self.stream) if body else None
-
     def _flowing(self) -> bool:
         return self.state == states.READY or self.state == states.GREETING
 
@@ -227,6 +226,9 @@ class BoardEndpoint:
             self._token = (self._nonce + self._asked) & 0xFFFFFFFF  # fresh; the MAC does the rest
             body = (self._token,)
             stream = self._short
+        elif self.state == states.READY:
+            del self._due[PING]
+            stream = self._short  # from a new address it is answered by NEED 1
         return splice(self._signed(record(kind, *body)), stream)
 
     def _next_record(self, now_ms: int) -> "bytes | None":
@@ -342,7 +344,7 @@ class BoardEndpoint:
         elif state == states.QUIET or state == states.HELD:
             due[PING] = now_ms if state == states.QUIET else now_ms + PROBE_MS
             self._gap[PING] = PROBE_MS
-        if before == states.QUIET or before == states.HELD or not self._flowing():
+        if before != states.GREETING or state != states.READY:
             self._flight.put_back()
             self._outbox.rewind(self._stored, self._flight)
         return True

@@ -9,7 +9,7 @@ from .window import PAIRS_MAX, Window
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from .ports import Log
+    from .ports import Any, Log
 
 URGENT_MAX = 16  # alarms that overtake; one more waits its turn in the log
 LIVE_MAX = 8  # new records that overtake the backlog
@@ -27,9 +27,10 @@ class Outbox:
 
     def __init__(self, log: "Log") -> None:
         self._log = log
-        self._urgent: list[int] = []
-        self._parked: list[int] = []
-        self._refusals: dict[int, int] = {}
+        # Empty for years on most boards: no list or dict of their own until then.
+        self._urgent: list[int] | tuple[()] = ()
+        self._parked: list[int] | tuple[()] = ()
+        self._refusals: Any = None
 
     def rewind(self, stored: Ranges, flight: Window) -> None:
         """Nothing is in flight: the newest record first, then all from the oldest."""
@@ -47,7 +48,7 @@ class Outbox:
         """The log has a new record."""
         if urgent:
             if len(self._urgent) < URGENT_MAX:
-                self._urgent.append(seq)
+                self._urgent = list(self._urgent) + [seq]
         elif self._scan < seq:
             self._live = self._live[1 - LIVE_MAX :] + [seq]
 
@@ -56,6 +57,8 @@ class Outbox:
 
         The first few refused ones are counted; the others have their turn when those are set aside.
         """
+        if self._refusals is None:
+            self._refusals = {}
         self._parked = [parked for parked in self._parked if not self.stored.contains(parked)]
         if seq in self._refusals or len(self._refusals) < REFUSED_SEQS_MAX:
             self._refusals[seq] = self._refusals.get(seq, 0) + 1
@@ -67,15 +70,15 @@ class Outbox:
 
     def forget(self, seq: int) -> None:
         """This record is gone: there is nothing to send."""
-        if seq in self._urgent:
-            self._urgent.remove(seq)
+        self._urgent = [urgent for urgent in self._urgent if urgent != seq] or ()
         self.flight.forget(seq)
 
     def choose(self, carried: int = ALL) -> int:
         """The next seq to try of what is carried, 0 when there is none; who finds it gone: forget()."""
         if carried == NOTHING:
             return 0
-        self._urgent = [seq for seq in self._urgent if not self.stored.contains(seq)]
+        if self._urgent:
+            self._urgent = [seq for seq in self._urgent if not self.stored.contains(seq)] or ()
         for seq in self._urgent:
             if self._unsent(seq):
                 return seq

@@ -6,12 +6,12 @@ chance gives them. Timers of records run in turns: what a turn sent is acknowled
 POLL, or it is lost; between polls a board may be silent for minutes and has lost nothing.
 """
 
-from . import states
 from .board_endpoint import SECOND_MS
 from .errors import RemoteError
 from .messages import ACK, HELLO, NEED_HELLO, PING, POLL, head, record, splice
 from .ranges import Ranges
 from .shared_endpoint import SharedEndpoint
+from .states import ACKED, ACKED_HELD, CALLED, HELD, READY, SILENCE
 from .window import BACKOFF_MAX, Window
 
 TYPE_CHECKING = False
@@ -61,8 +61,8 @@ class PolledEndpoint(SharedEndpoint):
 
     def next_pdu(self, now_ms: int) -> "bytes | None":
         """The packet to send now, None when it is not our turn (any more)."""
-        if self.state == states.READY and now_ms >= self._heard_ms + UNPOLLED_MS:
-            self._step(states.SILENCE, now_ms)
+        if self.state == READY and now_ms >= self._heard_ms + UNPOLLED_MS:
+            self._step(SILENCE, now_ms)
         if self._slot_ms is not None and now_ms >= self._slot_ms:
             late_ms = now_ms - self._slot_ms
             self._slot_ms = None
@@ -85,7 +85,7 @@ class PolledEndpoint(SharedEndpoint):
             return self._heard_ms
         if self._slot_ms is not None:
             return self._slot_ms
-        return self._heard_ms + UNPOLLED_MS if self.state == states.READY else None
+        return self._heard_ms + UNPOLLED_MS if self.state == READY else None
 
     # -- receiving
 
@@ -109,7 +109,7 @@ class PolledEndpoint(SharedEndpoint):
             super()._handle(kind, fields, authentic, now_ms)
 
     def _polled(self, cum: int, credit: int, now_ms: int) -> None:
-        if not self._step(states.ACKED if self._win else states.ACKED_HELD, now_ms):
+        if not self._step(ACKED if self._win else ACKED_HELD, now_ms):
             return
         if cum >= self._stored.cum:
             self._learn(cum, [], now_ms)
@@ -133,7 +133,7 @@ class PolledEndpoint(SharedEndpoint):
         soon = now_ms < self._hello_at_ms + SECOND_MS  # anybody can write a call: one HELLO a second
         if soon or not (0 < slots <= SLOTS_MAX and 0 < slot_ms <= SLOT_MAX_MS):
             return
-        if self._step(states.CALLED, now_ms):
+        if self._step(CALLED, now_ms):
             self._call(now_ms)
             self._run = run
             self._chance = (self._chance * 1664525 + 1013904223) & 0xFFFFFFFF
@@ -141,7 +141,7 @@ class PolledEndpoint(SharedEndpoint):
 
     def _known(self, now_ms: int) -> bool:
         """Welcomed, and not forgotten since."""
-        welcomed = self.state == states.READY or self.state == states.HELD
+        welcomed = self.state == READY or self.state == HELD
         return welcomed and now_ms < self._heard_ms + UNPOLLED_MS
 
     def _refused(self, fields: "list[Any]", authentic: bool, now_ms: int) -> None:

@@ -5,12 +5,12 @@
 
 from . import messages
 from .auth import DOWN, equal, mac
-from .errors import LocalError, PacketError
+from .errors import PacketError
 from .messages import parse
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from .ports import Aes, Any, Callable
+    from .ports import Any
 
 # What opened() says of a packet beside "" (authentic): what may come without a MAC, and the counters.
 UNSIGNED = "unsigned"
@@ -41,13 +41,3 @@ def opened(
         tag = mac(keys[1], DOWN, stream, pdu.record, mac_bytes)
         return pdu, "" if equal(tag, pdu.mac) else BAD_MAC
     return pdu, UNSIGNED if harmless else BAD_MAC
-
-
-def hiding(psk: "bytes | None", stream: int, aes: "Aes") -> "Callable[[bytes], bytes]":
-    """What makes SEALED records of the stream's (sealing.py); LocalError without a key."""
-    from .sealing import seal, seal_key
-
-    if not psk:
-        raise LocalError("sealed without a key")
-    ecb = aes(seal_key(psk, stream))
-    return lambda body: seal(ecb, stream, body)

@@ -6,13 +6,13 @@ no two records ever share one: a seq is used once, and a record's bytes never ch
 """
 
 from .auth import hmac, prepare
-from .errors import ContentError
+from .errors import ContentError, LocalError
 from .messages import SEALED, is_record, record
 from .msgpack import get, pack
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from .ports import Ecb
+    from .ports import Aes, Callable, Ecb
 
 BLOCK_BYTES = 16
 
@@ -62,3 +62,11 @@ def _crypt(ecb: "Ecb", stream: int, seq: int, data: bytes) -> bytes:
     for i in range(len(out)):
         out[i] ^= pad[i]
     return bytes(out)
+
+
+def hiding(psk: "bytes | None", stream: int, aes: "Aes") -> "Callable[[bytes], bytes]":
+    """What makes SEALED records of the stream's; LocalError without a key."""
+    if not psk:
+        raise LocalError("sealed without a key")
+    ecb = aes(seal_key(psk, stream))
+    return lambda body: seal(ecb, stream, body)

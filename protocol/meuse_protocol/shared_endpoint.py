@@ -1,6 +1,9 @@
-"""The board's endpoint where several links share a stream; a board with one link need not load it."""
+"""The board's endpoint where several links share a stream, or one needs more; other boards need not load it."""
 
-from .board_endpoint import BoardEndpoint
+
+from .board_endpoint import PROBE_MS, BoardEndpoint
+from .messages import PING
+from .states import READY
 
 
 class SharedEndpoint(BoardEndpoint):
@@ -36,3 +39,9 @@ class SharedEndpoint(BoardEndpoint):
         if self._flight.timeouts < 2 or not self._flowing():
             return 0
         return now_ms - max(self._heard_ms, self._waiting_ms)
+
+    def ping(self, now_ms: int) -> None:
+        """Asks a host that knows us for an ACK: what forgets idle ways (a NAT) is reminded of ours."""
+        if self.state == READY:
+            self._due[PING] = now_ms
+            self._gap[PING] = PROBE_MS

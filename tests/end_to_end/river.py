@@ -39,13 +39,17 @@ def rows(*words: str) -> list[dict[str, str]]:
 
 
 class Host:
-    """`meuse run` on `data`; may be killed and started again."""
+    """`meuse run` on `data`, with `words` of one's own; may be killed and started again."""
 
-    def __init__(self, data: Path, serial: Sequence[str] = (), config: Path | None = None) -> None:
+    def __init__(
+        self, data: Path, serial: Sequence[str] = (), config: Path | None = None, words: Sequence[str] = ()
+    ) -> None:
         self.data = data
         self.port = free_port()
         self._config = config
         self._serial = serial
+        self.extra: list[str] = []  # more of the command line
+        self._words = words
         self.process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> "Host":
@@ -53,8 +57,10 @@ class Host:
         words = ["run", "--data", str(self.data), "--tcp", f"127.0.0.1:{self.port}"]
         if self._config:
             words += ["--config", str(self._config)]
+        words += self._words
         for port in self._serial:
             words += ["--serial", port]
+        words += self.extra
         with (self.data / "host.log").open("ab") as log:
             self.process = subprocess.Popen([str(MEUSE), *words], stdout=log, stderr=log, cwd=ROOT)
         wait_for(self._listens, "the host listens")

@@ -145,7 +145,7 @@ class Desk:
     def type(self, line: str) -> None:
         self._wire.write(line.encode() + b"\r")
 
-    def until(self, what: Callable[[], Any], why: str, seconds: float = 20.0) -> Any:
+    def until(self, what: Callable[[], Any], why: str, seconds: float = 60.0) -> Any:
         deadline = time.monotonic() + seconds
         while not (found := what()):
             assert time.monotonic() < deadline, f"{why}: not within {seconds} s; {self.text[-20:]}"

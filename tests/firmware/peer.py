@@ -124,9 +124,7 @@ class Board:
         environment = {**os.environ, "MICROPYPATH": self._path, "MEUSE_UART0": str(cable.fileno())}
         command = [self._micropython, "-X", f"heapsize={self._heap}", "-m", "bench", str(self.folder)]
         with (self.folder / "stderr").open("ab") as log:
-            self.process = subprocess.Popen(
-                command, env=environment, pass_fds=[cable.fileno()], stdout=log, stderr=log
-            )
+            self.process = subprocess.Popen(command, env=environment, pass_fds=[cable.fileno()], stdout=log, stderr=log)
 
     def plug(self) -> None:
         """A fresh host end: what a host process knows of a link when it opens it."""
@@ -169,22 +167,28 @@ class Board:
                 self.memory.gaps.append((event.first, event.last, event.reason))
                 self.host.gap_stored(event.state.stream, event.first, event.last, now)
         while self.listening and self.connected and (e2e := self.host.next_pdu(now)) is not None:
-            self.send(frame(e2e))
+            self.answer(e2e)
+
+    def answer(self, e2e: bytes) -> None:
+        self.send(frame(e2e))
 
     @property
     def connected(self) -> bool:
         return True
 
     def send(self, data: bytes) -> None:
+        self.socket.settimeout(20)  # a full wire is waited for
         with contextlib.suppress(ConnectionError):
             self.socket.sendall(data)
+        with contextlib.suppress(OSError):
+            self.socket.setblocking(False)
 
     def _own(self, one: socket.socket) -> socket.socket:
         self._sockets.append(one)
         one.setblocking(False)
         return one
 
-    def until(self, what: Callable[[], Any], seconds: float = 10.0) -> Any:
+    def until(self, what: Callable[[], Any], seconds: float = 60.0) -> Any:
         deadline = time.monotonic() + seconds
         while not (found := what()):
             assert self.process is None or self.process.poll() is None, (self.folder / "stderr").read_text()
@@ -192,20 +196,20 @@ class Board:
             self.poll()
         return found
 
-    def ask(self, line: str, end: str, seconds: float = 10.0) -> str:
+    def ask(self, line: str, end: str, seconds: float = 60.0) -> str:
         """Types a line; all text up to and including the line that holds `end`."""
         begin = len(self.text)
         self.send(line.encode() + b"\r")
         self.until(lambda: any(end in t for t in self.text[begin:]), seconds)
         return "\n".join(self.text[begin:])
 
-    def stop(self, seconds: float = 15.0) -> int:
+    def stop(self, seconds: float = 60.0) -> int:
         """Asks for an orderly end -> exit status."""
         assert self.process
         (self.folder / "stop").touch()
         return self.wait(seconds)
 
-    def wait(self, seconds: float = 15.0) -> int:
+    def wait(self, seconds: float = 60.0) -> int:
         assert self.process
         deadline = time.monotonic() + seconds
         while self.process.poll() is None:
@@ -277,3 +281,60 @@ class TcpBoard(Board):
     @property
     def connected(self) -> bool:
         return self.socket is not self.cable
+
+
+class UdpBoard(Board):
+    """A board whose first link leads to a UDP socket that this test plays; its cable is a console.
+
+    `ports`: where it spoke from, in order; `packets`: what came, newest last.
+    """
+
+    def __init__(
+        self, folder: Path, path: str, micropython: str, settings: dict[str, Any], heap: str = "192k", **link: object
+    ) -> None:
+        self.ports: list[int] = []
+        self.packets: list[bytes] = []
+        self.server: socket.socket | None = None
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+            probe.bind(("127.0.0.1", 0))
+            self.port = probe.getsockname()[1]
+        first = {"kind": "udp", "host": "localhost", "port": self.port, **link}
+        super().__init__(folder, path, micropython, {**settings, "links": [first, *settings["links"]]}, heap)
+        self.memory.key = bytes(range(32))
+        (folder / "key").write_bytes(self.memory.key)
+
+    def listen(self) -> None:
+        self.server = self._own(socket.socket(socket.AF_INET, socket.SOCK_DGRAM))
+        self.server.bind(("127.0.0.1", self.port))
+        self.plug()
+
+    def deaf(self) -> None:
+        """The server's process ends: its machine says that nobody listens there."""
+        assert self.server
+        self.server.close()
+        self.server = None
+
+    def poll(self) -> None:
+        now = int(time.monotonic() * 1000)
+        while self.server:
+            try:
+                packet, address = self.server.recvfrom(4096)
+            except BlockingIOError:
+                break
+            if not self.ports or self.ports[-1] != address[1]:
+                self.ports.append(address[1])
+                if self.listening:
+                    self.plug()
+            self.packets.append(packet)
+            self.kinds.append(head(packet)[0])
+            if self.listening:
+                self.host.receive(packet, now, self.utc_ms)
+        super().poll()
+
+    def answer(self, e2e: bytes) -> None:
+        assert self.server
+        self.server.sendto(e2e, ("127.0.0.1", self.ports[-1]))
+
+    @property
+    def connected(self) -> bool:
+        return self.server is not None and bool(self.ports)

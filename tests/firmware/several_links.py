@@ -154,7 +154,7 @@ class World:
             runner.endpoint = endpoint
             self.runners.append(runner)
             lanes.append(Lane(runner, (carries or {}).get(name, ALL), wire.cost, None))
-        self.supervisor = Supervisor(lanes, lambda text: self.told.append((self.now_ms, text)))
+        self.supervisor = Supervisor(lanes, self)
 
     @property
     def now_ms(self) -> int:
@@ -174,6 +174,10 @@ class World:
         for runner in self.runners:
             runner.endpoint.record_added(seq, urgent)
         return seq
+
+    def append(self, kind: int, body: tuple[int, None, bytes]) -> None:
+        """What the supervisor has to say; here it is only noted."""
+        self.told.append((self.now_ms, body[2].decode()))
 
     def acked(self) -> int:
         """All below is durable, as the board knows."""

@@ -50,7 +50,7 @@ def test_a_host_that_starts_late_or_again_is_found(board: TcpBoard) -> None:
     time.sleep(1)
     board.listen()
     before = len(board.memory.values(0))
-    board.until(lambda: len(board.memory.values(0)) >= before + 20, 20)
+    board.until(lambda: len(board.memory.values(0)) >= before + 20)
     assert board.connects == 2
     assert board.kinds[0] == HELLO, "a new connection begins with who is speaking"
     assert board.stop() == 0
@@ -63,10 +63,10 @@ def test_a_host_that_only_listens_is_left_after_a_while(board: TcpBoard) -> None
     board.start()
     board.until(lambda: len(board.memory.values(0)) >= 5)
     board.listening = False
-    board.until(lambda: board.connects == 2, 30)
+    board.until(lambda: board.connects == 2)
     board.listening = True
     before = len(board.memory.values(0))
-    board.until(lambda: len(board.memory.values(0)) >= before + 20, 20)
+    board.until(lambda: len(board.memory.values(0)) >= before + 20)
     assert board.stop() == 0
     complete(board)
 

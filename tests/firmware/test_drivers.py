@@ -197,13 +197,15 @@ def test_a_fault_has_its_quality_and_goes_again(
     board: VirtualBoard, fault: str, expected: dict[str, list[int]]
 ) -> None:
     board.fault(fault, True)
-    for line in later_rounds(board):
+    rounds = later_rounds(board)
+    for line in rounds:
         for name, value in zip(NAMES, line["values"], strict=True):
             if name in expected:
                 assert value == expected[name], (name, line)
             elif value != RANGE:  # of co2, which the trace drives out of range
                 assert isinstance(value, int), (name, line)
-        assert line["longest_ms"] < SLOW_MS, line
+    quickest_ms = min(line["longest_ms"] for line in rounds)
+    assert quickest_ms < SLOW_MS, "a driver that waits does so in every round; a busy test machine does not"
     board.fault(fault, False)
     # One reading may still say that the sensor had lost its supply.
     for line in later_rounds(board, 3)[1:]:

@@ -32,8 +32,14 @@ def board(tmp_path: Path, board_path: str) -> Iterator[VirtualBoard]:
 
 def test_a_crash_is_reset_and_told_as_a_record(board: VirtualBoard) -> None:
     wait_for(lambda: board.status()["starts"] == 2, "a reset")
-    wait_for(lambda: "bytearray" in board.log() or "b'" in board.log(), "records")
-    told = [line for line in board.log().split("\n") if "b'" in line and "ZeroDivisionError: on purpose" in line]
-    assert len(told) == 1
+
+    def told() -> list[str]:
+        return [line for line in board.log().split("\n") if "b'" in line and "ZeroDivisionError: on purpose" in line]
+
+    wait_for(told, "records")
+    assert len(told()) == 1
     assert board.status()["resets"] == 1
+    assert board.status()["watchdog_bites"] == 0, "a crash is a crash, not a hang"
+    assert "meter 41" in board.log()
+    assert "in RAM only" in board.log(), "what was in RAM went to flash before the reset"
     assert board.status()["crashes"] == 0

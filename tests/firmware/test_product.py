@@ -97,6 +97,16 @@ def test_a_host_given_at_the_command_line_stands_in_for_that_of_the_file(tmp_pat
     ]
 
 
+def test_a_link_over_udp_leads_somewhere_and_needs_a_key(tmp_path: Path) -> None:
+    text = RIGHT.replace('kind = "tcp"', 'kind = "udp"\nmax_pdu = 500\nkeep_alive = "25s"')
+    link = {"kind": "udp", "host": "example.net", "port": 7878, "max_pdu": 500, "keep_alive_ms": 25_000, "cost": 9}
+    assert compiled(tmp_path, text)["links"] == [link]
+    assert compiled(tmp_path, text, "10.0.0.2:99")["links"] == [link | {"host": "10.0.0.2", "port": 99}]
+    (tmp_path / "udp.toml").write_text(text)
+    with pytest.raises(product.ProductError, match=r"links\.0\.kind: 'udp' needs a key, and this board has none"):
+        product.compile_product(tmp_path / "udp.toml", keyed=False)
+
+
 @pytest.mark.parametrize(
     ("old", "new", "words"),
     [
@@ -120,6 +130,7 @@ def test_a_host_given_at_the_command_line_stands_in_for_that_of_the_file(tmp_pat
         ('kind = "tcp"', 'kind = "mqtt"\ntls = true\nca = "none.pem"', "none.pem: No such file"),
         ('kind = "tcp"', 'kind = "mqtt"\nuser_password = "x"', "links.0.user: is missing"),
         ('kind = "tcp"', 'kind = "mqtt"\ntenant = "a.b"', "links.0.tenant: is a name of a-z, 0-9 and -"),
+        ('kind = "tcp"', 'kind = "udp"\nkeep_alive = "1s"', "links.0.keep_alive: is a duration like"),
         ('host = "example.net"', "", "links.0.host: is missing"),
         ('kind = "tcp"\nhost = "example.net"', 'kind = "rs485"', "links.0.uart: is missing"),
         ('kind = "tcp"\nhost = "example.net"', 'kind = "rs485"\nuart = 1\nde = 4', "links.0: pin 4 is already used"),

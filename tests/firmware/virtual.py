@@ -75,7 +75,7 @@ class VirtualBoard:
         path = self.folder / "board.log"
         return path.read_text(errors="replace") if path.exists() else ""
 
-    def stop(self, seconds: float = 30.0) -> int:
+    def stop(self, seconds: float = 60.0) -> int:
         """SIGTERM, as whoever ends a run does it; the exit status."""
         assert self.process is not None
         self.process.terminate()

@@ -97,6 +97,9 @@ class LightBoard:
         self._deframer = Deframer(1024)
         self._out.clear()
         asyncio.get_running_loop().add_reader(fd, self._readable)
+        self._up()
+
+    def _up(self) -> None:
         self.endpoint.link_up(now_ms(), 1024, secrets.randbits(32))
         self._pump()
 
@@ -139,10 +142,13 @@ class LightBoard:
         self._deframer.feed(data)
         while (item := self._deframer.next()) is not None:
             if item[0] is FRAME:
-                self.endpoint.receive(item[1], now_ms())
-                while (event := self.endpoint.next_event()) is not None:
-                    self.events.append(event)
+                self._take(item[1])
         self._pump()
+
+    def _take(self, e2e: bytes) -> None:
+        self.endpoint.receive(e2e, now_ms())
+        while (event := self.endpoint.next_event()) is not None:
+            self.events.append(event)
 
     def _pump(self) -> None:
         if self._fd < 0:
@@ -150,6 +156,9 @@ class LightBoard:
         while len(self._out) < 8192 and (e2e := self.endpoint.next_pdu(now_ms())) is not None:
             self._out += b"\0" + frame(e2e)
         self._flush()
+        self._arm()
+
+    def _arm(self) -> None:
         deadline = self.endpoint.deadline()
         if self._timer is not None:
             self._timer.cancel()

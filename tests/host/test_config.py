@@ -12,6 +12,7 @@ from meuse.config import Settings, load, load_with, parse_address, parse_broker,
 from meuse.errors import ConfigError
 
 BROKER_URL = "for example mqtt://meuse@broker.local:1883, or mqtts:// for TLS"
+UNTRUSTED = "trust.links: {!r} cannot be trusted: anybody can invent the address of a datagram"
 BAD = [
     ({"tpc": {}}, "tpc is not a setting", "did you mean tcp?"),
     ({"tcp": {"listn": []}}, "tcp.listn is not a setting", "did you mean tcp.listen?"),
@@ -20,6 +21,14 @@ BAD = [
     ({"tcp": {"listen": "127.0.0.1:1"}}, "tcp.listen must be a list", "write tcp.listen = [...]"),
     ({"tcp": {"listen": [7878]}}, "tcp.listen[0] must be a text in quotes, not 7878", ""),
     ({"tcp": {"listen": ["here"]}}, "tcp.listen: 'here' is not HOST:PORT", "for example 127.0.0.1:7878"),
+    ({"udp": {"listen": ["7878"]}}, "udp.listen: '7878' is not HOST:PORT", "for example 127.0.0.1:7878"),
+    ({"udp": {"max_peers": 0}}, "udp.max_peers = 0 is outside 1 to 1000000", ""),
+    ({"trust": {"links": ["udp"]}}, UNTRUSTED.format("udp"), "give every device on UDP a key, and leave it out here"),
+    (
+        {"trust": {"links": ["udp:10.0.0.2"]}},
+        UNTRUSTED.format("udp:10.0.0.2"),
+        "give every device on UDP a key, and leave it out here",
+    ),
     ({"tcp": {"max_connections": 0}}, "tcp.max_connections = 0 is outside 1 to 60000", ""),
     ({"serial": [{}]}, "serial[0].port is missing", "name a path, a glob or usb:SERIAL"),
     ({"serial": [{"port": "a", "boud": 9}]}, "serial[0].boud is not a setting", "did you mean serial[0].baud?"),
@@ -98,6 +107,9 @@ def test_the_command_line_goes_before_the_file(tmp_path: Path) -> None:
     assert parse_address("[::1]:1", "") == ("::1", 1)
     with pytest.raises(ConfigError, match="--tcp"):
         load_with(path, None, ["nowhere"])
+    assert load_with(path, udp=["[::1]:1"]).udp.listen == ["[::1]:1"]
+    with pytest.raises(ConfigError, match="--udp"):
+        load_with(path, udp=["nowhere"])
 
 
 # Tables of which there may be several, [[like.this]]; without one there is none.

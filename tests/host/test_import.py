@@ -11,6 +11,7 @@ from meuse.config import read_settings
 from meuse.importing import Imported, import_file, opened, problems
 from meuse.keys import FOLDER, KeyStore
 from meuse_protocol.board_endpoint import BoardEndpoint
+from meuse_protocol.carried import packet_of
 from meuse_protocol.framing import FRAME, Deframer, frame
 from meuse_protocol.messages import BLOB
 
@@ -39,7 +40,7 @@ class Card:
 
     def packets(self, first: int = 1) -> list[bytes]:
         self.nonce += 1
-        found = [self.endpoint.packet_of(seq) for seq in range(first, self.log.next_seq())]
+        found = [packet_of(self.endpoint, self.log, seq) for seq in range(first, self.log.next_seq())]
         return [self.endpoint.hello(1024, self.nonce), *(e2e for e2e in found if e2e is not None)]
 
     def content(self, first: int = 1) -> bytes:

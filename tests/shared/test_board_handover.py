@@ -1,10 +1,10 @@
 """One stream over several links: what each may carry, and what goes with the stream from one to the other."""
 
-from by_hand import NONCE, down, kinds, seqs, welcome
+from by_hand import NONCE, down, kinds, opened, seqs, welcome
 from memory_host import MemoryHost, MemoryJournal, exchange
 from memory_log import PSK, STREAM, MemoryLog, fill, packets_of
 from meuse_protocol import states
-from meuse_protocol.messages import ACK, BLOB, HELLO
+from meuse_protocol.messages import ACK, BLOB, HELLO, NEED, PING, record, splice
 from meuse_protocol.outbox import ALARMS, ALL, NOTHING
 from meuse_protocol.shared_endpoint import SharedEndpoint
 
@@ -141,3 +141,20 @@ def test_a_record_that_comes_again_by_another_link_while_it_is_being_stored_is_a
     for e2e in packets_of(hosts[1].endpoint, 1251):
         second.receive(e2e, 1251)
     assert log.oldest() == 2
+
+
+def test_a_ping_on_request_goes_once_under_the_short_stream_and_only_to_a_host_that_knows_us():
+    endpoint = SharedEndpoint("stove-1", STREAM, PSK, MemoryLog())
+    endpoint.ping(0)
+    assert endpoint.deadline() is None
+    endpoint.link_up(0, 1024, NONCE)
+    packets_of(endpoint, 0)
+    endpoint.receive(welcome(), 0)
+    packets_of(endpoint, 0)
+    endpoint.ping(2000)
+    assert endpoint.deadline() <= 2000
+    assert [opened(e2e)[:2] for e2e in packets_of(endpoint, 2000)] == [[PING, 0]]
+    assert PING not in kinds(packets_of(endpoint, 4000))
+    endpoint.receive(splice(record(NEED, 1), 0), 5000)
+    endpoint.ping(5000)
+    assert kinds(packets_of(endpoint, 5000)) == [HELLO]

@@ -153,3 +153,14 @@ def test_a_row_after_a_stall_is_stamped_as_it_was():
     assert b.rows[-1][1] == 5700
     b.run(8000)
     assert [r[1] for r in b.rows] == [1000, 5700, 7000, 8000]
+
+
+def test_a_simulated_sensor_is_given_its_grace():
+    for grace_ms, told in ((0, [[-5], [-5]]), (10_000, [7, 7])):
+        bench = Bench()
+        bench.sampler.grace_ms = grace_ms
+        slow = Sensor(7, clock=bench.clock, takes_ms=300)
+        late = Sensor(*[None] * 400, 7)
+        bench.group([slow, late], 1000)
+        bench.run(9_000)
+        assert bench.rows[1][2] == told, bench.rows

@@ -13,13 +13,17 @@
     ordered             True where packets arrive in the order sent
     room(now_ms)        True while send() takes a packet
     send(e2e, now_ms)   only while `up` and with room; what is sent may be lost, like all that travels
-    receive(now_ms)     next E2E packet or None; also moves the link's own business: reconnecting, writing what waits
+    receive(now_ms)     next E2E packet or None; also moves the link's own business: reconnecting, writing what waits;
+                        None, and due_ms now, after some 512 bytes that were no packets: a flood must not hold the board
     pollable            what select.poll may wait on, or None
     problem             (where a link has it) what keeps it down, in words; None while nothing does
     due_ms              uptime at which receive() wants to be called even when nothing arrives
     problem             (where a link has it) what keeps it down, in words; None while nothing does
     sent, received      packets so far
     damaged             frames received that were no frames
+and, where there is something to say:
+    needs_key           True where hosts refuse every board without a key
+    keep_alive_ms       after so long without a packet sent a PING goes out (0: never), for what forgets idle ways back
 
 A link on which nobody answers for days (a card that a person carries) is never `up`. It takes the records itself:
 

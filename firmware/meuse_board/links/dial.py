@@ -1,13 +1,14 @@
-"""Dialling a host: finds its address, connects and, where asked to, speaks TLS; never waits for anybody.
+"""Dialling a host: connects and, where asked to, speaks TLS; never waits for anybody.
 
-Owns the socket, the address and the pause before the next attempt; refuses to know what the bytes mean, and when a
-silent peer is dead. An address is looked up once, and again after failed attempts.
+Owns the socket and the pause before the next attempt; refuses to know what the bytes mean, and when a silent peer is
+dead. Its address is looked up once (address.py), and again after failed attempts.
 """
 
 import errno
 import select
 import socket
 
+from .address import Address
 from .backoff import Backoff
 
 FIRST_MS = 500
@@ -28,9 +29,7 @@ class Dial:
         self._settings = settings
         self._hardware = hardware
         self._backoff = Backoff(FIRST_MS, LONGEST_MS, random_u32)
-        self._random_u32 = random_u32
-        self._address = None
-        self._lookup = None
+        self._address = Address(settings, hardware, random_u32)
         self._stream = None
         self._since_ms = 0
         self.pollable = None
@@ -69,12 +68,12 @@ class Dial:
     def hang_up(self, now: int) -> None:
         """Gives everything back; the next attempt may be at once."""
         try:
-            for one in (self._lookup, self._stream or self.pollable):
+            for one in (self._address, self._stream or self.pollable):
                 if one:
                     one.close()
         except OSError:
             pass  # TLS would like to say goodbye
-        self.pollable = self._stream = self._lookup = None
+        self.pollable = self._stream = None
         self.due_ms = now
 
     def good(self) -> None:
@@ -82,37 +81,19 @@ class Dial:
         self._backoff.reset()
 
     def _connect(self, now: int) -> None:
-        self.due_ms = now + 500
-        if not self._hardware.network(self._settings):
-            return  # the radio retries by itself
-        if self._address is None or self._backoff.failures % 4 == 3:
-            self.due_ms = now + 20
-            if not self._look_up(now):
-                return
+        address = self._address.find(self._backoff.failures % 4 == 3, now)
+        self.due_ms = self._address.due_ms
+        if address is None:
+            return
         self.pollable = socket.socket()
         self.pollable.setblocking(False)
         self._since_ms = now
         self.due_ms = now + 10
         try:
-            self.pollable.connect(self._address)
+            self.pollable.connect(address)
         except OSError as problem:
             if problem.errno not in UNDER_WAY:
                 raise
-
-    def _look_up(self, now: int) -> bool:
-        """Whether the address is known; asks the name server where one is known, without waiting for it."""
-        host, server = self._settings["host"], self._hardware.name_server()
-        if server and not host.replace(".", "").isdigit():
-            if not self._lookup:
-                from .dns import Lookup
-
-                self._lookup = Lookup(host, server, self._random_u32(), now)
-            host = self._lookup.step(now)
-            if not host:
-                return False
-        self._lookup = None
-        self._address = socket.getaddrinfo(host, self._settings["port"], 0, socket.SOCK_STREAM)[0][-1]
-        return True
 
     def _confirm(self, now: int) -> None:
         poller = select.poll()

@@ -8,6 +8,7 @@ its file, since the end of that may be torn; the next file begins, like every on
 
 import os
 
+from meuse_protocol.carried import packet_of
 from meuse_protocol.errors import MeuseError
 from meuse_protocol.framing import FRAME, Deframer, frame
 from meuse_protocol.msgpack import pack, unpack
@@ -162,7 +163,7 @@ class Link:
             if not self._size:
                 written = f.write(b"\0" + frame(self._endpoint.hello(self.mtu, self._random_u32())))
             while seq < last and written < STEP_BYTES:
-                e2e = self._endpoint.packet_of(seq)
+                e2e = packet_of(self._endpoint, self._log, seq)
                 if e2e:  # else acknowledged meanwhile, or lost: a GAP says so
                     written += f.write(frame(e2e))
                     self.sent += 1

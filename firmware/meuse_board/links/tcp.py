@@ -28,6 +28,7 @@ class Link:
         self._dial = Dial(settings, hardware, random_u32)
         self._stream = None
         self._deframer = None
+        self._more = False  # something was read in this step
         self._out = b""
         self.up = False
         self.pollable = None  # the socket
@@ -79,6 +80,7 @@ class Link:
         if self._stream and self._dial.begin(b"\0", now):  # the delimiter that opens a stream
             self.pollable = self._dial.pollable
             self._deframer = Deframer(self.mtu + 16, False)
+            self._more = False
             self.connects += 1
             self.up = True
             self.problem = None
@@ -89,12 +91,17 @@ class Link:
         while True:
             item = self._deframer.next()
             if item is None:
+                if self._more:  # a peer that never stops must not keep the board from its sensors
+                    self._more = False
+                    self.due_ms = now
+                    return None
                 data = self._stream.read(CHUNK)
                 if data is None:
                     self.due_ms = now + (10 if self._out else 1000)
                     return None
                 if not data:
                     raise OSError(errno.ECONNRESET)
+                self._more = True
                 self._deframer.feed(data)
             elif item[0] == FRAME:
                 self.received += 1

@@ -13,6 +13,7 @@ OFF_MS = 600_000  # `frames off`, forgotten by somebody who left, must not hold 
 SILENCE_MS = 1000  # after this the peer may be in any state: lead with a delimiter
 ENTER_MS = 100  # a CR alone on the line for so long is Enter, not the first byte of a frame
 CHUNK = 256
+LINE_BYTES = 128  # people type that much, whatever the packets are
 PROMPT = b"meuse> "
 
 
@@ -27,12 +28,16 @@ class Link:
         self._settings = settings
         self._hardware = hardware
         self._port = None
-        self._deframer = Deframer(self.mtu + 16)
+        self._deframer = Deframer(max(self.mtu + 16, LINE_BYTES))
         self._out = b""  # what the port has not taken yet: one frame, one line of text, an echo
         self._lead = True  # the next frame needs a leading delimiter
         self._wrote_ms = self._heard_ms = 0
+        self._baud = settings.get("baud", 115200) if "uart" in settings else 0  # USB has no pace of its own
+        self._free_ms = 0  # when the wire will have taken what was written: an ESP32's write() waits until then
+        self._more = False  # the last read was a full one
         self._shown = 0  # bytes of the unfinished line that were echoed
         self._answer = None
+        self._ahead = None  # a line typed while an answer is still on its way
         self._quiet_until = 0
         self._idle_ms = TYPING_MS
         self.console = None
@@ -62,7 +67,7 @@ class Link:
         self._quiet_until = now  # whoever is typing waits
 
     def room(self, now: int) -> bool:
-        return not self._out and not self._answer and now >= self._quiet_until
+        return not (self._out or self._answer) and now >= max(self._free_ms, self._quiet_until)
 
     def send(self, e2e: bytes, now: int) -> None:
         lead = self._lead or now - self._wrote_ms > SILENCE_MS
@@ -77,12 +82,17 @@ class Link:
         while True:
             item = deframer.next()
             if item is None:
+                if self._more:  # a line that never falls silent must not keep the board from its sensors
+                    self._more = False
+                    self.due_ms = now
+                    return None
                 try:
                     data = self._port.read(CHUNK)
                 except OSError:
                     data = None
                 if data:
                     self._heard_ms = now
+                    self._more = len(data) == CHUNK
                     deframer.feed(data)
                     continue
                 if now - self._heard_ms >= ENTER_MS:
@@ -96,8 +106,13 @@ class Link:
                 self._line(item[1], now)
             else:
                 self.damaged += 1
+        if self._ahead is not None and not self._answer:
+            line, self._ahead = self._ahead, None
+            self._line(line, now)
         self._echo(now)
-        self.due_ms = now + (5 if self._out else ENTER_MS if deframer.pending else 1000)
+        self.due_ms = now + (5 if self._out or self._answer else ENTER_MS if deframer.pending else 1000)
+        if now < self._free_ms:
+            self.due_ms = min(self.due_ms, self._free_ms)
         return None
 
     def _echo(self, now: int) -> None:
@@ -110,7 +125,10 @@ class Link:
             self._write(now)
 
     def _line(self, line: bytes, now: int) -> None:
-        answer = None if self._answer else self.console(line, now < self._quiet_until)
+        if self._answer:
+            self._ahead, self._shown = line, 0
+            return
+        answer = self.console(line, now < self._quiet_until)
         if answer:
             self._out += line[self._shown :] + b"\r\n"
             self._answer = answer
@@ -118,7 +136,7 @@ class Link:
         self._shown = 0
 
     def _write(self, now: int) -> None:
-        while self._out or self._next_text():
+        while self._out or (now >= self._free_ms and self._next_text()):
             try:
                 written = self._port.write(self._out)
             except OSError:
@@ -127,6 +145,8 @@ class Link:
                 return
             self._wrote_ms = now
             self._out = self._out[written:]
+            if self._baud:
+                self._free_ms = max(self._free_ms, now) + 1 + written * 10_000 // self._baud
 
     def _next_text(self) -> bool:
         if self._answer:

@@ -85,6 +85,8 @@ def UART(id, baudrate=9600, **pace):
 
 class WDT:
     def __init__(self, id=0, timeout=5000):
+        if timeout > 8388:
+            raise ValueError("timeout exceeds 8388")  # as an RP2's; others can wait longer
         send(wires.FEED, timeout.to_bytes(4, "big"))
 
     def feed(self):

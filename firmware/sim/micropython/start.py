@@ -13,6 +13,7 @@ import sys
 import vfs
 
 FLASH = "/flash"
+GRACE_MS = 10_000  # how long the world may be kept from answering by whatever else its machine does
 
 
 def plug_in_rom():
@@ -40,6 +41,7 @@ def ready(app):
     import wires
 
     wires.on_stop = app.stop
+    app.sampler.grace_ms = GRACE_MS
     for group in app.sampler.groups:
         for channel in group.settings["channels"]:
             if channel["driver"] == "pulse":

@@ -37,7 +37,8 @@ def arguments() -> argparse.ArgumentParser:
     p.add_argument("--scenario", type=Path, required=True, help="TOML file, see firmware/sim/scenarios")
     p.add_argument("--dir", type=Path, required=True, help="the board's folder: flash, serial port, logs")
     p.add_argument("--device", required=True, help="device id, as provisioned on the host")
-    p.add_argument("--host", default="127.0.0.1:7878", help="host:port that TCP links lead to")
+    p.add_argument("--host", default="127.0.0.1:7878", help="host:port that TCP and UDP links lead to")
+    p.add_argument("--links", default="", help="such as serial,tcp,udp: instead of the product's own")
     p.add_argument("--key", type=Path, help="file of the device's key")
     p.add_argument("--speed", type=Fraction, help="world's seconds per real second (the scenario's)")
     p.add_argument("--heap", type=heap_bytes, help="the board's heap, such as 96k (the scenario's)")
@@ -69,7 +70,8 @@ def play(options: argparse.Namespace) -> int:
     folder.mkdir(parents=True, exist_ok=True)
     lock_fd = lock(folder)
     if options.module == "start":
-        board = deploy.Board(played.product, options.device, options.host, options.key)
+        links = tuple(filter(None, options.links.split(",")))
+        board = deploy.Board(played.product, options.device, options.host, options.key, links)
         path, rom = deploy.firmware(FIRMWARE)
         flash = folder / "flash.bin"
         deploy.files(board, flash, folder / "deploy", FIRMWARE)

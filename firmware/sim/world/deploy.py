@@ -25,6 +25,7 @@ class Board:
     device: str
     host: str
     key: Path | None
+    links: tuple[str, ...] = ()  # kinds that stand in for the product's own
 
 
 def firmware(folder: Path) -> tuple[str, Path]:
@@ -43,7 +44,7 @@ def files(board: Board, flash: Path, target: Path, folder: Path) -> None:
     product = importlib.import_module("product")
     target.mkdir(exist_ok=True)
     try:
-        config = product.compile_product(board.product, board.host)
+        config = product.compile_product(board.product, board.host, board.links, board.key is not None)
     except product.ProductError as e:
         raise DeployError(str(e)) from None
     secret = product.secret(board.device, _key(board.key) if board.key else None)

@@ -166,5 +166,6 @@ class World:
             "faults": self._faults.names,
             "faults_active": self._faults.active_names(),
             "outputs": {str(pin): level for pin, level in self._hardware.pins.outputs.items()},
+            "lost_pulses": {n: m.lost for n, m in self._hardware.meters.items()},
             "skipped_pulses": {n: m.skipped for n, m in self._hardware.meters.items()},
         }

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 # The options that both commands share.
+Config = Annotated[Path | None, typer.Option(help="Settings; without it ./meuse.toml if there is one.")]
 Data = Annotated[Path | None, typer.Option("--data", help="Folder of the host's data.")]
 Devices = Annotated[list[str] | None, typer.Option("--device", "-d", help="Device id; may be repeated.")]
 Channels = Annotated[list[str] | None, typer.Option("--channel", "-c", help="Channel; may be repeated.")]
@@ -56,6 +57,7 @@ def query(
         str | None,
         typer.Option("--format", help="table, csv or jsonl; a table unless piped, then csv."),
     ] = None,
+    config: Config = None,
     data: Data = None,
 ) -> None:
     """Show stored readings, also while the host is running."""
@@ -66,7 +68,7 @@ def query(
     if form not in output.FORMATS:
         raise ConfigError(f"there is no format {form!r}", f"use {', '.join(output.FORMATS)}")
     selection = _selection(device, channel, from_, to, undated, sql)
-    with until_reader_leaves(), store.opened(folder(data), selection) as db:
+    with until_reader_leaves(), store.opened(folder(config, data), selection) as db:
         asked = _sql(db, selection, step, stat, last, gaps, sql)
         if form == "table" and not (step or gaps or sql):
             asked = ask.glance(asked)
@@ -91,6 +93,7 @@ def export(
     form: Annotated[
         str | None, typer.Option("--format", help="csv, jsonl, parquet or xlsx, whatever the name.")
     ] = None,
+    config: Config = None,
     data: Data = None,
 ) -> None:
     """Write stored readings to a file.
@@ -102,7 +105,7 @@ def export(
 
     form = exporting.form_of(file, form)
     selection = _selection(device, channel, from_, to, undated, sql)
-    with store.opened(folder(data), selection) as db:
+    with store.opened(folder(config, data), selection) as db:
         asked = _sql(db, selection, step, stat, last, gaps, sql)
         count = _run(lambda: exporting.export(db, asked, file, form), sql)
         print(f"{count} rows in {file}")
@@ -110,11 +113,11 @@ def export(
             _notes(db, selection, count)
 
 
-def folder(data: Path | None) -> Path:
+def folder(config: Path | None, data: Path | None) -> Path:
     """The data folder that was named, or that the settings name."""
-    from meuse.config import load
+    from meuse.config import load_with
 
-    return data or Path(load(None).host.data)
+    return Path(load_with(config, data).host.data)
 
 
 def _selection(

@@ -14,6 +14,7 @@ def run(
     config: Annotated[Path | None, typer.Option(help="Settings; without it ./meuse.toml if there is one.")] = None,
     data: Annotated[Path | None, typer.Option(help="Folder for everything that is kept.")] = None,
     tcp: Annotated[list[str] | None, typer.Option(help="HOST:PORT to listen on.")] = None,
+    udp: Annotated[list[str] | None, typer.Option(help="HOST:PORT to listen on for datagrams.")] = None,
     serial: Annotated[list[str] | None, typer.Option(help="Port: path, glob or usb:SERIALNUMBER.")] = None,
     check: Annotated[bool, typer.Option("--check", help="Check everything, start nothing.")] = False,
     sim: Annotated[bool, typer.Option("--sim", help="Start three virtual boards as well.")] = False,
@@ -23,7 +24,7 @@ def run(
     from meuse import foreground
     from meuse.config import load_with
 
-    settings = load_with(config, data, tcp, serial)
+    settings = load_with(config, data, tcp, serial, udp)
     if check:
         raise typer.Exit(foreground.check(settings, sim))
     raise typer.Exit(foreground.run(settings, sim, seconds))

@@ -7,15 +7,20 @@ import typer
 
 
 def register(app: typer.Typer) -> None:
-    app.command("sim", epilog="Example: meuse sim weather building --host 127.0.0.1:7878")(sim)
+    app.command("sim", epilog="Example: meuse sim stove --links serial,tcp --fault cable --fault network")(sim)
 
 
 def sim(
     scenarios: Annotated[list[str] | None, typer.Argument(help="stove, weather, building; all if left out.")] = None,
-    host: Annotated[str, typer.Option(help="HOST:PORT of the host, for boards on TCP.")] = "127.0.0.1:7878",
+    host: Annotated[str, typer.Option(help="HOST:PORT of the host, for boards on a network.")] = "127.0.0.1:7878",
     data: Annotated[Path, typer.Option(help="Folder for boards and keys; the host needs the same keys.")] = Path(
         "data"
     ),
+    links: Annotated[str, typer.Option(help="Such as serial,tcp,udp,mqtt: instead of the boards' own.")] = "",
+    fault: Annotated[
+        list[str] | None, typer.Option(help="cable, network or power: taken and given back, again and again.")
+    ] = None,
+    every: Annotated[float, typer.Option(help="Seconds from one fault to the next.", min=1)] = 20.0,
     seconds: Annotated[float | None, typer.Option("--for", help="Stop after so many seconds.", min=0)] = None,
 ) -> None:
     """Run virtual boards: the real firmware in a simulated world."""
@@ -23,4 +28,5 @@ def sim(
     from meuse.config import parse_address
 
     parse_address(host, "--host")
-    raise typer.Exit(foreground.run_boards(tuple(scenarios or ()), data, host, seconds))
+    kinds = [kind for kind in links.split(",") if kind]
+    raise typer.Exit(foreground.run_boards(tuple(scenarios or ()), data, host, seconds, kinds, fault or [], every))

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from meuse.cli.pipe import until_reader_leaves
-from meuse.cli.query import Channels, Data, Devices, folder
+from meuse.cli.query import Channels, Config, Data, Devices, folder
 
 if TYPE_CHECKING:
     from meuse.query.follow import Follower
@@ -28,6 +28,7 @@ def tail(
         typer.Option("--format", help="table, csv or jsonl; a table unless piped, then csv."),
     ] = None,
     seconds: Annotated[float | None, typer.Option("--for", help="Stop by itself after so many seconds.", min=0)] = None,
+    config: Config = None,
     data: Data = None,
 ) -> None:
     """Follow new readings as they are stored."""
@@ -45,7 +46,7 @@ def tail(
     if form not in FORMATS:
         raise ConfigError(f"there is no format {form!r}", f"use {', '.join(FORMATS)}")
     end = None if seconds is None else time.monotonic() + seconds
-    db = open_reader(folder(data) / FILE_NAME)
+    db = open_reader(folder(config, data) / FILE_NAME)
     try:
         selection = Selection(tuple(device or ()), tuple(channel or ()))
         check_names(db, catalog.load(db), selection)

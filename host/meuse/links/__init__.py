@@ -45,6 +45,9 @@ class Wire(Protocol):
 class Receiver(Protocol):
     """The receiving side of one connection."""
 
+    device: str | None
+    """Who has proved to be speaking here; None while nobody has."""
+
     @property
     def stranger(self) -> bool:
         """True until somebody known has spoken; a link that may be flooded reads little at a time till then."""

@@ -3,7 +3,8 @@
     micropython -X heapsize=... -m bench FOLDER     MICROPYPATH: the compiled firmware; MEUSE_UART0: its serial port
 
 FOLDER holds config.msgpack, values.json (channel -> value, [-q], null for never ready, a text to raise; read again at
-each reading), served.CHANNEL (what was read, in order) and the board's own files. FOLDER/stop, once there, stops it; a
+each reading), served.CHANNEL (what was read, in order), speed (how many times faster its clock runs) and the board's
+own files. FOLDER/stop, once there, stops it; a
 reboot ends it with status 7.
 """
 
@@ -27,6 +28,8 @@ class Driver:
     def __init__(self, bus, settings, kept):
         self._name = settings["name"]
         self._wait_ms = settings.get("wait_ms", 0)
+        self._kept = kept
+        self._counts = settings.get("counts")
         if settings.get("broken"):
             raise ValueError("no such pin")
 
@@ -36,6 +39,9 @@ class Driver:
     def read(self, now):
         with open(folder + "/values.json") as f:
             value = json.load(f).get(self._name, 0)
+        if self._counts:
+            value = self._kept.get(self._name) + 1
+            self._kept.put(self._name, value)
         if isinstance(value, str):
             raise OSError(value)
         if value is not None:
@@ -82,7 +88,11 @@ class Bench:
         return None
 
     def serial(self, settings):
-        return open(int(os.getenv("MEUSE_UART%d" % settings["uart"])), "r+b", buffering=0)
+        """UART 0 is also what the board has without being told."""
+        number = settings.get("uart", 0)
+        if number > 1:
+            raise ValueError("UART(%d) does not exist" % number)
+        return open(int(os.getenv("MEUSE_UART%d" % number)), "r+b", buffering=0)
 
     def output(self, number):
         """A pin whose levels are noted, from the first to the last, in FOLDER/pin.NUMBER."""
@@ -124,6 +134,27 @@ class Bench:
         sys.exit(7)
 
 
+class Time:
+    """The port's clock, made faster."""
+
+    gmtime = time.gmtime
+    ticks_diff = time.ticks_diff
+
+    def __init__(self, speed):
+        self._speed = speed
+
+    def ticks_ms(self):
+        return time.ticks_add(0, time.ticks_ms() * self._speed)
+
+
+def clock():
+    try:
+        with open(folder + "/speed") as f:
+            return Time(int(f.read()))
+    except OSError:
+        return time
+
+
 def secret():
     try:
         with open(folder + "/key", "rb") as f:
@@ -132,5 +163,9 @@ def secret():
         return None
 
 
-app = App(Config(folder + "/config.msgpack").value, "bench-1", secret(), Bench(), time, random_u32, folder)
+config = Config(folder + "/config.msgpack")
+undone = config.begin()
+app = App(config.value, "bench-1", secret(), Bench(), clock(), random_u32, folder)
+if undone:
+    app.problems.append("taken back: " + undone)
 app.run()
