@@ -20,6 +20,7 @@ POWER_ON, RESET, WATCHDOG = 1, 2, 3  # machine.PWRON_RESET, HARD_RESET (what mac
 CRASH_PAUSE_S = 1.0  # a firmware that ended by itself would sit at the prompt; here it is started again, ...
 LONGEST_PAUSE_S = 30.0  # ... later each time, as long as it does not live for a minute
 GOOD_LIFE_S = 60.0
+PATIENCE = 4  # times the watchdog's time before it bites: a process may be starved of its processor, a chip is not
 STOP_S = 20.0  # longest wait for flushing and draining; the firmware's own limit is shorter
 
 
@@ -130,7 +131,7 @@ class Board:
         """From power or reset to the end of the process."""
         assert self._hardware is not None
         self._killed = False
-        self._hardware.pins.forget_board()
+        self._hardware.forget_board()
         self._process, ends = await processor.start(self._image, self.folder, self._lock_fd)
         self.pid = self._process.pid
         self.starts += 1
@@ -153,7 +154,7 @@ class Board:
 
     def _feed(self, payload: bytes) -> None:
         if payload:
-            self._watchdog_s = struct.unpack(">I", payload)[0] / 1000
+            self._watchdog_s = PATIENCE * struct.unpack(">I", payload)[0] / 1000
         if self._watchdog:
             self._watchdog.cancel()
         loop = asyncio.get_running_loop()

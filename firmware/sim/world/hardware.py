@@ -94,6 +94,12 @@ class Hardware:
         self._i2c = {number: I2cBus(bus) for number, bus in i2c.items()}
         self._spi = {number: SpiBus(bus, self.pins) for number, bus in spi.items()}
 
+    def forget_board(self) -> None:
+        """The board lost its supply or was reset."""
+        self.pins.forget_board()
+        for meter in self.meters.values():
+            meter.board_stopped()
+
     def power_on(self) -> None:
         """The supply of board and sensors came back."""
         for part in self._forgetful:

@@ -53,6 +53,9 @@ class PulseContact:
         self.meter = meter
         self.counted = 0  # pulses that this board's counter must hold, with those of before its start
         self.skipped = 0
+        self.lost = 0  # counted by the board and gone with its supply; never below 0, or it made some up
+        self._counting = False  # from the board's word on what it counts from, to the end of that life
+        self._lived = False
         self._clock = clock
         self._served = served
         self._fault = fault
@@ -62,15 +65,21 @@ class PulseContact:
         pins.observers[self.pin] = lambda: self._told() if pins.armed(self.pin) else None
 
     def board_started(self, counted: int) -> None:
-        """The board's counter goes on from what its flash kept."""
-        self.counted = counted
+        """The board's counter goes on from what its flash kept; the world knows how much that is short of."""
+        if self._lived:
+            self.lost += self.counted - counted
+        self.counted, self._lived, self._counting = counted, True, True
+
+    def board_stopped(self) -> None:
+        """Its counter is armed before it says what it goes on from: in between, the contact has to rest."""
+        self._counting = False
 
     async def play(self, pins: Pins, taken: Callable[[], bool]) -> None:
         """Runs for ever; `taken()` says whether the board has handled the edges so far."""
         played = int(self.meter.pulses(self._clock.scenario_s()))
         while True:
             due = int(self.meter.pulses(self._clock.scenario_s()))
-            if not pins.armed(self.pin) or self._fault("stuck"):
+            if not self._counting or self._fault("stuck"):
                 played = due  # nobody counts
             if due - played > BACKLOG:
                 self.skipped += due - played - BACKLOG
@@ -86,7 +95,7 @@ class PulseContact:
         bounce = self._fault("bounce")
         pins.drive(self.pin, BOUNCE if bounce else [CLOSED])
         await self._rest(ACTIVE_S, taken)
-        if pins.armed(self.pin):
+        if self._counting:
             self.counted += 1
         pins.drive(self.pin, [1 - level for level in BOUNCE] if bounce else [OPEN])
         await self._rest(PAUSE_S, taken)
