@@ -5,10 +5,12 @@ file in the data folder; safe beside a running host.
 """
 
 import contextlib
+import errno
 import fcntl
 import os
 import shutil
 import socket
+import stat
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -90,7 +92,9 @@ def _data(data: Path) -> Iterator[Finding]:
             finally:
                 probe.unlink(missing_ok=True)
         except OSError as error:
-            yield fail("data", f"{data}: {error.strerror}", "make it writable, or use --data")
+            full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+            advice = "free some space; boards keep their readings until then" if full else "make it writable"
+            yield fail("data", f"{data}: {error.strerror}", f"{advice}, or use another --data")
             return
         yield ok("data", f"{data} is writable")
     free = shutil.disk_usage(data).free
@@ -137,12 +141,26 @@ def _serial(port: SerialSettings, running: bool) -> Iterator[Finding]:
     if not paths:
         yield note(f"serial {port.port}", "not there", "plug it in; the host waits for it")
     for path in paths:
-        if os.access(path, os.R_OK | os.W_OK):
+        if not is_terminal(path):
+            yield fail(f"serial {path}", "is no serial port", "name one: ls -l /dev/serial/by-id")
+        elif os.access(path, os.R_OK | os.W_OK):
             yield ok(f"serial {path}", "in use by the host" if running else "may be opened")
         else:
             group = _group_of(path)
             advice = f"sudo usermod -aG {group} $USER, then log in again"
             yield fail(f"serial {path}", "no permission", advice)
+
+
+def is_terminal(path: str) -> bool:
+    """Whether the kernel drives `path` as a serial line. Not opened for it: that would assert its modem lines."""
+    status = Path(path).stat()
+    if not stat.S_ISCHR(status.st_mode):
+        return False
+    try:
+        drivers = Path("/proc/tty/drivers").read_text().splitlines()
+    except OSError:
+        return True  # another system than Linux: `meuse run` will find out
+    return str(os.major(status.st_rdev)) in {line.split()[-3] for line in drivers if len(line.split()) > 3}
 
 
 def _group_of(path: str) -> str:

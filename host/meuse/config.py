@@ -212,12 +212,16 @@ def load_with(
     if serial:
         ports = [SerialSettings(port=port) for port in serial]
         found = dataclasses.replace(found, serial=ports)
+    _check_twice(found, "the command line")
     return found
 
 
 def read_settings(table: dict[str, Any], name: str) -> Settings:
     """Check a parsed file strictly; every ConfigError names the key path."""
     settings: Settings = _read(Settings, table, "", name)
+    if not settings.host.data.strip():
+        raise ConfigError(f"{name}: host.data is empty", 'name a folder, such as data = "data"')
+    _check_twice(settings, name)
     for number, port in enumerate(settings.serial):
         if not port.port:
             raise ConfigError(f"{name}: serial[{number}].port is missing", "name a path, a glob or usb:SERIAL")
@@ -248,6 +252,20 @@ def read_settings(table: dict[str, Any], name: str) -> Settings:
             advice = f"did you mean {near[0]!r}?" if near else f"{kinds}, or one link such as serial:/dev/ttyUSB0"
             raise ConfigError(f"{name}: trust.links: {link!r} is no link", advice)
     return settings
+
+
+def _check_twice(settings: Settings, name: str) -> None:
+    """One address cannot be listened on twice, one port not opened twice."""
+    ways = ("tcp", "tls", "http", "udp")
+    named = [(f"{way}.listen", address) for way in ways for address in getattr(settings, way).listen]
+    named += [("serial.port", port.port) for port in settings.serial]
+    named += [("rs485.port", wire.port) for wire in settings.rs485]
+    seen: dict[tuple[bool, str], str] = {}
+    for where, what in named:
+        key = (where == "udp.listen", what)  # datagrams have ports of their own
+        if key in seen and not what.endswith(":0"):  # then the system chooses, each time another
+            raise ConfigError(f"{name}: {where} and {seen[key]} both name {what}", "leave one of them out")
+        seen[key] = where
 
 
 def _check_tls(settings: Settings, name: str) -> None:

@@ -12,6 +12,7 @@ from meuse_protocol.errors import PacketError, RemoteError
 from meuse_protocol.framing import DAMAGE, FRAME, TEXT, Deframer
 
 from meuse.errors import ConfigError
+from meuse.hexdump import is_dump, undump
 
 # A host takes PDUs of 4,096 bytes, a MAC has 16 at most.
 _MAX_E2E_BYTES: Final = 4096 + 16
@@ -20,10 +21,13 @@ _HEX: Final = b"0123456789abcdefABCDEF"
 
 
 def capture(data: bytes) -> bytes:
-    """The bytes themselves, also where `data` is their hexadecimal text; ConfigError on half a byte.
+    """The bytes themselves, also where `data` is their hexadecimal text or a dump of them; ConfigError on half a byte.
 
-    Hexadecimal is what has nothing but digits, white space, `0x`, and the separators `:` `,` `-`.
+    Hexadecimal is what has nothing but digits, white space, `0x`, and the separators `:` `,` `-`. A dump is what
+    xxd, hexdump -C and od print.
     """
+    if data.isascii() and is_dump(data.decode()):
+        return undump(data.decode())
     digits = data.lower().replace(b"0x", b"").translate(None, b" \t\r\n:,-")
     if not digits or digits.translate(None, _HEX):
         return data

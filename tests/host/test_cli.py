@@ -5,6 +5,7 @@ import contextlib
 import io
 import json
 import os
+import pty
 import signal
 import socket
 import subprocess
@@ -92,7 +93,8 @@ def test_help_lists_every_command_and_loads_nothing_heavy(tmp_path: Path) -> Non
         (["run", "--config", "nobody.toml"], "did you mean 'serial'?"),
         (["run", "--for", "-3"], "--for"),
         (["query", "--sql", ""], "--sql is empty"),
-        (["query", "--from", "-999999999999w"], "is not a length of time"),
+        (["query", "--from", "-999999999999w"], "--from '-999999999999w' is not a time"),
+        (["query", "--from=-1x"], "next: write it like -10s, -5m, -1h or -1d"),
         (["query", "--step", "99999999999999w"], "is not a length of time"),
     ],
 )
@@ -184,6 +186,19 @@ def test_check_and_doctor_change_nothing(tmp_path: Path) -> None:
     for words in (["run", "--check"], ["doctor"]):
         assert typed(tmp_path, *words).returncode in (0, 1)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_check_knows_a_serial_port_from_a_file(tmp_path: Path) -> None:
+    board, ours = pty.openpty()
+    try:
+        good = typed(tmp_path, "run", "--check", "--serial", os.ttyname(ours))
+        assert good.returncode == 0 and "may be opened" in good.stdout
+        for path in ("/dev/null", "/etc/passwd"):
+            wrong = typed(tmp_path, "run", "--check", "--serial", path)
+            assert wrong.returncode == 1 and f"FAIL  serial {path}: is no serial port" in wrong.stdout
+    finally:
+        os.close(board)
+        os.close(ours)
 
 
 def test_doctor_says_what_is_wrong_and_what_to_do(tmp_path: Path) -> None:

@@ -21,6 +21,17 @@ BAD = [
     ({"tcp": {"listen": "127.0.0.1:1"}}, "tcp.listen must be a list", "write tcp.listen = [...]"),
     ({"tcp": {"listen": [7878]}}, "tcp.listen[0] must be a text in quotes, not 7878", ""),
     ({"tcp": {"listen": ["here"]}}, "tcp.listen: 'here' is not HOST:PORT", "for example 127.0.0.1:7878"),
+    ({"host": {"data": " "}}, "host.data is empty", 'name a folder, such as data = "data"'),
+    (
+        {"tcp": {"listen": ["a:1", "a:1"]}},
+        "tcp.listen and tcp.listen both name a:1",
+        "leave one of them out",
+    ),
+    (
+        {"serial": [{"port": "/dev/a"}], "rs485": [{"port": "/dev/a"}]},
+        "rs485.port and serial.port both name /dev/a",
+        "leave one of them out",
+    ),
     ({"udp": {"listen": ["7878"]}}, "udp.listen: '7878' is not HOST:PORT", "for example 127.0.0.1:7878"),
     ({"udp": {"max_peers": 0}}, "udp.max_peers = 0 is outside 1 to 1000000", ""),
     ({"trust": {"links": ["udp"]}}, UNTRUSTED.format("udp"), "give every device on UDP a key, and leave it out here"),
@@ -41,7 +52,11 @@ BAD = [
         "mqtt_link[0].password_file: the url has a password already",
         "leave one of them out",
     ),
-    ({"mqtt_link": [{"url": "mqtt://a", "password_file": "f"}]}, "mqtt_link[0].url names no user", "write mqtt://USER@HOST"),
+    (
+        {"mqtt_link": [{"url": "mqtt://a", "password_file": "f"}]},
+        "mqtt_link[0].url names no user",
+        "write mqtt://USER@HOST",
+    ),
     (
         {"mqtt_link": [{"url": "mqtt://a", "ca": "f"}]},
         "mqtt_link[0]: certificates are of use with TLS only",

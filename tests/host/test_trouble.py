@@ -10,6 +10,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from meuse.checks import check_host
+from meuse.config import HostSettings, Settings
 from meuse.journal.database import FILE_NAME
 from meuse.links.tcp import READ_BYTES
 from meuse.run import Host
@@ -106,6 +108,12 @@ def filled(folder: Path) -> Iterator[None]:
 
 def test_a_full_disk(small_disk: Path) -> None:
     scene_of(small_disk, filled(small_disk))
+
+
+def test_doctor_says_that_the_disk_is_full(small_disk: Path) -> None:
+    with filled(small_disk):
+        (wrong,) = [f for f in check_host(Settings(HostSettings(data=str(small_disk)))) if f.what == "data"]
+    assert wrong.bad and "No space left" in wrong.state and wrong.advice.startswith("free some space")
 
 
 def test_a_journal_that_may_not_grow(tmp_path: Path) -> None:

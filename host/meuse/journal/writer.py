@@ -166,9 +166,12 @@ class Writer:
     def _load(self, db: sqlite3.Connection, stream: int) -> StreamSets:
         sets = self._sets.get(stream)
         if sets is None:
-            device, next_seq, received, gapped = db.execute(
+            row = db.execute(
                 "SELECT device, next_seq, received, gapped FROM streams WHERE stream = ?", (stream,)
             ).fetchone()
+            if row is None:
+                raise sqlite3.IntegrityError(f"stream {stream:08x} belongs to no device here: was the file replaced?")
+            device, next_seq, received, gapped = row
             sets = StreamSets(device, next_seq, RangeSet.from_bytes(received), RangeSet.from_bytes(gapped))
             self._sets[stream] = sets
         return sets

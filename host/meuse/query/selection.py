@@ -80,7 +80,10 @@ def parse_time(text: str, now_ms: int, option: str) -> int:
     if text == "now":
         return now_ms
     if text.startswith("-"):
-        return now_ms - parse_length(text[1:], option)
+        try:
+            return now_ms - parse_length(text[1:], option)
+        except ConfigError:
+            raise ConfigError(f"{option} {text!r} is not a time", "write it like -10s, -5m, -1h or -1d") from None
     try:
         moment = datetime.fromisoformat(text)
     except ValueError:
