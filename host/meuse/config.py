@@ -263,7 +263,7 @@ def _check_twice(settings: Settings, name: str) -> None:
     seen: dict[tuple[bool, str], str] = {}
     for where, what in named:
         key = (where == "udp.listen", what)  # datagrams have ports of their own
-        if key in seen and not what.endswith(":0"):  # then the system chooses, each time another
+        if what and key in seen and not what.endswith(":0"):  # then the system chooses, each time another
             raise ConfigError(f"{name}: {where} and {seen[key]} both name {what}", "leave one of them out")
         seen[key] = where
 
