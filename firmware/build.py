@@ -80,7 +80,7 @@ def build(target: Path | None = None, keep: frozenset[str] = frozenset()) -> dic
             return made
         shims = _shims()
         trees = {name: ast.parse(text) for name, text in shims.items()}
-        port = set().union(CALLED_BY_C, *(words(trees[name]) for name in ("machine", "network", "_onewire")))
+        port = set().union(CALLED_BY_C, *(words(trees[name]) for name in ("machine", "network", "bluetooth", "_onewire")))
         keep = keep | port | words(trees["start"])
         sources = board_sources()
         sizes = _compile(shrink(sources, keep), out / "mpy", compiler)

@@ -359,6 +359,7 @@ LINKS = {
         "password": Key(text(r".{8,63}", "a text of 8 to 63 characters")),
         "max_pdu": Key(whole(64, 1024), 1024),
     },
+    "ble": {"max_pdu": Key(whole(64, 1024), 237)},
 }
 SEVERAL = {  # of every link
     "carries": Key(one_of("all", "alarms", "nothing")),
@@ -366,8 +367,17 @@ SEVERAL = {  # of every link
     "budget": Key(kilobytes, name="budget_kb"),
     "sealed": Key(flag, False),
 }
-USUAL_COST = {"serial": 0, "rs485": 1, "udp": 9, "tcp": 10, "mqtt": 20, "http": 30, "file": 90}  # the links' own
-NEED_A_KEY = ("udp", "mqtt", "http")  # links on which no host believes a board without one
+USUAL_COST = {  # the links' own
+    "serial": 0,
+    "rs485": 1,
+    "udp": 9,
+    "tcp": 10,
+    "ble": 15,
+    "mqtt": 20,
+    "http": 30,
+    "file": 90,
+}
+NEED_A_KEY = ("udp", "mqtt", "http", "ble")  # links on which no host believes a board without one
 CHANNEL = {
     "unit": Key(text(r"[^\s]{0,16}", "a SenML unit of at most 16 characters"), required=True),
     "decimals": Key(whole(0, 9), 0),

@@ -23,6 +23,7 @@ from meuse.journal.database import FILE_NAME
 from meuse.keys import FOLDER as KEYS_FOLDER
 from meuse.keys import SUFFIX, KeyStore
 from meuse.links import tls
+from meuse.links.ble import load_bleak
 from meuse.links.serial import matching
 from meuse.run import LOCK_FILE
 
@@ -47,6 +48,8 @@ def check_host(settings: Settings) -> list[Finding]:
     found.extend(_listen(address, running, "http") for address in settings.http.listen)
     for port in settings.serial:
         found.extend(_serial(port, running))
+    if settings.ble.devices or settings.ble.service:
+        found.append(_ble())
     return found
 
 
@@ -117,6 +120,15 @@ def _tls(settings: TlsSettings) -> Finding:
         return note("tls", f"the certificate {wrong}", "boards with a clock will refuse it: make another")
     who = "boards need one signed by client_ca" if settings.client_ca else "boards need none"
     return ok("tls", f"certificate and key fit; {who}")
+
+
+def _ble() -> Finding:
+    """An adapter is not looked for: it may be plugged in later."""
+    try:
+        load_bleak()
+    except HostError as error:
+        return fail("ble", error.message, error.advice)
+    return ok("ble", "bleak is installed")
 
 
 def _listen(address: str, running: bool, kind: str = "tcp") -> Finding:

@@ -109,6 +109,17 @@ class MqttLinkSettings:
     )
 
 
+@dataclass(frozen=True)
+class BleSettings:
+    devices: list[str] = field(
+        default_factory=list, metadata=about("Bluetooth names (device ids) or addresses of boards to connect to")
+    )
+    service: bool = field(default=False, metadata=about("connect to every board that is near, instead of devices"))
+    max_devices: int = field(
+        default=7, metadata=about("connections at a time, with service; adapters have few", low=1, high=64)
+    )
+
+
 class BrokerAddress(typing.NamedTuple):
     """Where a broker is, and who we are there."""
 
@@ -167,6 +178,7 @@ class Settings:
     serial: list[SerialSettings] = field(default_factory=list)
     mqtt_link: list[MqttLinkSettings] = field(default_factory=list)
     rs485: list[Rs485Settings] = field(default_factory=list)
+    ble: BleSettings = field(default_factory=BleSettings)
     trust: TrustSettings = field(default_factory=TrustSettings)
     journal: JournalSettings = field(default_factory=JournalSettings)
     console: ConsoleSettings = field(default_factory=ConsoleSettings)
@@ -236,6 +248,8 @@ def read_settings(table: dict[str, Any], name: str) -> Settings:
     for address in settings.http.listen:
         parse_address(address, f"{name}: http.listen")
     _check_tls(settings, name)
+    if "ble" in table:
+        _check_ble(settings.ble, f"{name}: ble")
     for link in settings.trust.links:
         if link.partition(":")[0] == "udp":
             raise ConfigError(
@@ -245,6 +259,11 @@ def read_settings(table: dict[str, Any], name: str) -> Settings:
         if link.partition(":")[0] == "mqtt":
             raise ConfigError(
                 f"{name}: trust.links: boards behind a broker need keys", f"take {link!r} out; provision the boards"
+            )
+        if link.partition(":")[0] == "ble":
+            raise ConfigError(
+                f"{name}: trust.links: {link!r} cannot be trusted: Bluetooth is open to whoever is near",
+                "give every device on Bluetooth a key, and leave it out here",
             )
         if link.partition(":")[0] not in LINK_KINDS:
             near = difflib.get_close_matches(link, LINK_KINDS, n=1) if link != "http" else []
@@ -289,6 +308,16 @@ def _check_rs485(wire: Rs485Settings, where: str) -> None:
         poll_ms = 0
     if not 100 <= poll_ms <= 60_000:
         raise ConfigError(f"{where}.poll = {wire.poll!r} is no time from 100ms to 1min", 'for example poll = "5s"')
+
+
+def _check_ble(ble: BleSettings, where: str) -> None:
+    if not ble.devices and not ble.service:
+        raise ConfigError(f"{where} names no board", 'write devices = ["stove-1"], or service = true for all')
+    if ble.devices and ble.service:
+        raise ConfigError(f"{where}.devices: service = true takes every board", "leave one of them out")
+    for number, device in enumerate(ble.devices):
+        if not device.strip() or device in ble.devices[:number]:
+            raise ConfigError(f"{where}.devices[{number}] = {device!r} is no board, or twice there", "name each once")
 
 
 def parse_duration(text: str) -> int:

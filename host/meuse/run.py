@@ -29,6 +29,7 @@ from meuse.keys import FOLDER as KEYS_FOLDER
 from meuse.keys import KeyStore
 from meuse.lake.task import LakeWriter
 from meuse.links import Link, tls
+from meuse.links.ble import BleLink, load_bleak
 from meuse.links.http import HttpLink
 from meuse.links.mqtt import MqttLink
 from meuse.links.rs485 import Rs485Link
@@ -113,6 +114,9 @@ class Host:
         for wire in self.settings.rs485:
             bus = Bus(wire.baud, wire.boards, parse_duration(wire.poll), wire.latency_ms)
             await self._start_link(Rs485Link(wire.port, bus, self.bridge.opened_bus))
+
+        if self.settings.ble.devices or self.settings.ble.service:
+            await self._start_link(BleLink(self.settings.ble, self.bridge.opened, load_bleak(), self.bridge.count))
 
     async def _start_link(self, link: Link) -> None:
         self.links.append(link)

@@ -1,6 +1,7 @@
 """A board on the work bench: the real application on real MicroPython, with sensors of the test's choosing.
 
-    micropython -X heapsize=... -m bench FOLDER     MICROPYPATH: the compiled firmware; MEUSE_UART0: its serial port
+    micropython -X heapsize=... -m bench FOLDER     MICROPYPATH: the compiled firmware; MEUSE_UART0: its serial port;
+    MEUSE_BLE: its Bluetooth radio, where it has one
 
 FOLDER holds config.msgpack, values.json (channel -> value, [-q], null for never ready, a text to raise; read again at
 each reading), served.CHANNEL (what was read, in order), speed (how many times faster its clock runs) and the board's
@@ -163,9 +164,18 @@ def secret():
         return None
 
 
+def radio():
+    """Where the bench has a Bluetooth radio, what a real one's interrupts would do."""
+    if not os.getenv("MEUSE_BLE"):
+        return ()
+    import bluetooth
+
+    return ((bluetooth.pollable, bluetooth.drain),)
+
+
 config = Config(folder + "/config.msgpack")
 undone = config.begin()
 app = App(config.value, "bench-1", secret(), Bench(), clock(), random_u32, folder)
 if undone:
     app.problems.append("taken back: " + undone)
-app.run()
+app.run(radio())
