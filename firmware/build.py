@@ -80,11 +80,12 @@ def build(target: Path | None = None, keep: frozenset[str] = frozenset()) -> dic
             return made
         shims = _shims()
         trees = {name: ast.parse(text) for name, text in shims.items()}
-        port = set().union(CALLED_BY_C, *(words(trees[name]) for name in ("machine", "network", "bluetooth", "_onewire")))
+        port = set().union(CALLED_BY_C, *(words(trees[name]) for name in ("machine", "network", "_onewire")))
         keep = keep | port | words(trees["start"])
         sources = board_sources()
         sizes = _compile(shrink(sources, keep), out / "mpy", compiler)
-        _compile(shrink(shims, keep), out / "mpy-sim", compiler)
+        own = words(trees["bluetooth"])  # no names of the board's are among them: to it they need not be kept
+        _compile(shrink(shims, keep | own), out / "mpy-sim", compiler)
         core = [name for name in sources if not name.startswith(LATE) and not name.endswith("__init__")]
         joined = bundle(sources, core, "meuse_board.core")
         (out / "core.py").write_text(joined["meuse_board.core"])

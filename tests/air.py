@@ -19,6 +19,7 @@ ADVERTISE, NOTIFY, HANG_UP, WIDTH, SERVE = 1, 2, 3, 4, 5  # from a board
 CONNECT_IRQ, GONE_IRQ, WRITE_IRQ, WIDTH_IRQ, TAKEN = 1, 2, 3, 21, 100  # to it
 LEAST = 23  # ATT_MTU before anything was agreed upon
 EVERY_S = 0.02  # between two advertisements
+INTERVAL_S = 0.0075  # of a connection: so long a notification is in the board's queue
 
 
 class AirError(Exception):
@@ -78,6 +79,7 @@ class Radio:
         self.services: dict[str, tuple[int, int]] = {}  # characteristic -> handle, flags
         self.client: Client | None = None
         self.longest = 0  # bytes in a piece
+        self.queued = self.queued_most = 0  # notifications that the board was not told of as gone
         self.cuts = False  # the next piece is the connection's last, and lost if it would end a frame
         self._most = LEAST
         self._conn = 0
@@ -119,7 +121,9 @@ class Radio:
         elif op == HANG_UP:
             self.cut()
         elif op == NOTIFY:
-            self.tell(TAKEN)
+            self.queued += 1
+            self.queued_most = max(self.queued, self.queued_most)
+            asyncio.get_running_loop().call_later(INTERVAL_S, self._taken, self._conn)
             if self.client is not None and struct.unpack("<H", payload[:2])[0] == self._conn:
                 self._notify(self.client, payload[4:])
 
@@ -141,6 +145,11 @@ class Radio:
             self.cuts = False
             self.cut()
 
+    def _taken(self, conn: int) -> None:
+        if self.client is not None and conn == self._conn:
+            self.queued -= 1
+            self.tell(TAKEN)
+
     # -- the air's side
 
     def tell(self, event: int, number: int = 0, data: bytes = b"") -> None:
@@ -151,6 +160,7 @@ class Radio:
     def connect(self, client: "Client") -> None:
         self.advertises = False
         self._conn += 1
+        self.queued = 0
         self.client = client
         self.width = min(self._most, self.air.mtu)
         self.tell(CONNECT_IRQ)
@@ -234,11 +244,11 @@ class Client:
 
     async def write_gatt_char(self, characteristic: Any, data: bytes, response: bool) -> None:
         handle, flags = self._radio.services[characteristic.uuid]
-        assert flags & 4 and not response and len(data) <= self._radio.width - 3
+        assert flags & (8 if response else 4) and len(data) <= self._radio.width - 3
         await asyncio.sleep(0)
         if self._radio.client is not self:
             raise AirError("Not connected")
-        if self._air.arrives("down"):
+        if response or self._air.arrives("down"):
             self._radio.tell(WRITE_IRQ, handle, data)
 
     async def disconnect(self) -> None:

@@ -249,7 +249,7 @@ def read_settings(table: dict[str, Any], name: str) -> Settings:
         parse_address(address, f"{name}: http.listen")
     _check_tls(settings, name)
     if "ble" in table:
-        _check_ble(settings.ble, f"{name}: ble")
+        _check_ble(settings.ble, f"{name}: ble", bool({"devices", "service"} & table["ble"].keys()))
     for link in settings.trust.links:
         if link.partition(":")[0] == "udp":
             raise ConfigError(
@@ -310,8 +310,9 @@ def _check_rs485(wire: Rs485Settings, where: str) -> None:
         raise ConfigError(f"{where}.poll = {wire.poll!r} is no time from 100ms to 1min", 'for example poll = "5s"')
 
 
-def _check_ble(ble: BleSettings, where: str) -> None:
-    if not ble.devices and not ble.service:
+def _check_ble(ble: BleSettings, where: str, asked: bool) -> None:
+    """`asked`: whether the section says for whom it is, be it for nobody."""
+    if not asked:
         raise ConfigError(f"{where} names no board", 'write devices = ["stove-1"], or service = true for all')
     if ble.devices and ble.service:
         raise ConfigError(f"{where}.devices: service = true takes every board", "leave one of them out")

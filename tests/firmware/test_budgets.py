@@ -45,6 +45,7 @@ PARTS = {  # part -> modules, and bytes of .mpy at most
     "MQTT link": (("meuse_board/links/mqtt", "meuse_board/links/dial"), 6000),
     "UDP link": (("meuse_board/links/udp", "meuse_board/links/address"), 2000),
     "file link": (("meuse_board/links/file", "meuse_board/export", "meuse_board/card"), 3600),
+    "BLE link": (("meuse_board/links/ble",), 2400),
     "RS-485": (POLLED, 3200),
     "console": (("meuse_board/console",), 4200),
     "protocol": (("meuse_protocol/",), 17900),

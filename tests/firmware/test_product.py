@@ -217,6 +217,13 @@ def test_a_broker_of_the_file_stays_whatever_the_command_line_says(tmp_path: Pat
     ]
 
 
+def test_a_link_over_bluetooth_is_its_kind_and_nothing_else_and_needs_a_key(tmp_path: Path) -> None:
+    text = RIGHT.replace('kind = "tcp"\nhost = "example.net"', 'kind = "ble"')
+    assert compiled(tmp_path, text)["links"] == [{"kind": "ble"}]
+    with pytest.raises(product.ProductError, match="'ble' needs a key, and this board has none: give it one"):
+        product.compile_product(tmp_path / "product.toml", keyed=False)
+
+
 def test_certificates_go_onto_the_board_as_der(tmp_path: Path) -> None:
     ca, own = sign(tmp_path, "ca", "Meuse test CA"), sign(tmp_path, "own", "board-1")
     (tmp_path / "own.der").write_bytes(own.cert_der)

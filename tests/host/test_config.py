@@ -72,6 +72,22 @@ BAD = [
         "trust.links: boards behind a broker need keys",
         "take 'mqtt' out; provision the boards",
     ),
+    ({"ble": {}}, "ble names no board", 'write devices = ["stove-1"], or service = true for all'),
+    (
+        {"ble": {"devices": ["a"], "service": True}},
+        "ble.devices: service = true takes every board",
+        "leave one of them out",
+    ),
+    (
+        {"ble": {"devices": ["a", "a"]}},
+        "ble.devices[1] = 'a' is no board, or twice there",
+        "name each once",
+    ),
+    (
+        {"ble": {"service": True}, "trust": {"links": ["ble"]}},
+        "trust.links: 'ble' cannot be trusted: Bluetooth is open to whoever is near",
+        "give every device on Bluetooth a key, and leave it out here",
+    ),
     ({"rs485": [{}]}, "rs485[0].port is missing", "name a path or usb:SERIAL"),
     (
         {"rs485": [{"port": "/dev/ttyU*"}]},

@@ -1,7 +1,7 @@
 """MicroPython's `bluetooth` without a radio: what a peripheral uses of it, with the real names and arguments.
 
-Simulated: what is done goes as a message (op, length, payload) to whoever plays the air (tests/air.py) over an inherited socket, and
-so comes what the air does. The rules a program can run into are kept: 20 bytes of a characteristic until
+Simulated: what is done goes over an inherited socket to whoever plays the air (tests/air.py), and so comes what the air
+does; a message is op, length, payload. The rules a program can run into are kept: 20 bytes of a characteristic until
 gatts_set_buffer, what is too long is cut off, a queue of notifications with an end. A real interrupt comes at any time;
 here it comes in a call, or from `drain`, which whoever runs the board calls when `pollable` can be read.
 """

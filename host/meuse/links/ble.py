@@ -244,7 +244,7 @@ class _Connection:
         self._client: Any = None
         self._rx: Any = None
         self._receiver: Receiver | None = None
-        self._out = bytearray(b"\0")  # tells the board that we hear it
+        self._out = bytearray()
         self._wake = asyncio.Event()
         self._writing: asyncio.Task[None] | None = None
         self._held = False
@@ -252,13 +252,14 @@ class _Connection:
         self._closed = False
 
     async def open(self, radio: Any, device: Any) -> None:
-        """Connected and subscribed; raises whatever bleak does."""
+        """Connected and subscribed, and the board knows it; raises whatever bleak does."""
         self._client = radio.BleakClient(device, disconnected_callback=lambda client: self.close(), timeout=CONNECT_S)
         await self._client.connect()
         self._rx = self._client.services.get_characteristic(RX)
         if self._rx is None:
             raise HostError("it has no Nordic UART service", "is it a board with this firmware?")
         await self._client.start_notify(TX, self._notified)
+        await self._client.write_gatt_char(self._rx, b"\0", response=True)  # a delimiter: the board may speak
 
     def start(self, receiver: Receiver | None) -> None:
         """Bytes may flow; without a receiver nothing does."""
@@ -268,25 +269,30 @@ class _Connection:
         elif self._closed:
             receiver.lost()  # it went while we still shook hands
         else:
-            self._wake.set()
             self._writing = asyncio.create_task(self._write_all(), name=f"write to {self.address}")
+            self._take_later()
 
     # -- what comes
 
     def _notified(self, characteristic: Any, data: bytearray) -> None:
-        if self._held or self._kept:
+        if self._closed:
+            return
+        if self._held or self._kept or self._receiver is None:
             if len(self._kept) + len(data) > HELD_BYTES:
                 self._link.dropped()
             else:
                 self._kept += data
-        elif self._receiver is not None and not self._closed:
+        else:
             self._receiver.receive(bytes(data))
 
     def hold(self, held: bool) -> None:
-        """Notifications cannot be held back at their source, so what comes meanwhile is kept, as far as there is room."""
+        """Notifications cannot be held back at their source: what comes meanwhile is kept, as far as there is room."""
         self._held = held
         if not held:
-            asyncio.get_running_loop().call_soon(self._take_kept)
+            self._take_later()
+
+    def _take_later(self) -> None:
+        asyncio.get_running_loop().call_soon(self._take_kept)
 
     def _take_kept(self) -> None:
         if self._kept and self._receiver is not None and not (self._held or self._closed):
