@@ -370,9 +370,9 @@ SEVERAL = {  # of every link
 USUAL_COST = {  # the links' own
     "serial": 0,
     "rs485": 1,
+    "ble": 5,
     "udp": 9,
     "tcp": 10,
-    "ble": 15,
     "mqtt": 20,
     "http": 30,
     "file": 90,

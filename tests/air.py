@@ -19,7 +19,6 @@ ADVERTISE, NOTIFY, HANG_UP, WIDTH, SERVE = 1, 2, 3, 4, 5  # from a board
 CONNECT_IRQ, GONE_IRQ, WRITE_IRQ, WIDTH_IRQ, TAKEN = 1, 2, 3, 21, 100  # to it
 LEAST = 23  # ATT_MTU before anything was agreed upon
 EVERY_S = 0.02  # between two advertisements
-INTERVAL_S = 0.0075  # of a connection: so long a notification is in the board's queue
 
 
 class AirError(Exception):
@@ -27,12 +26,14 @@ class AirError(Exception):
 
 
 class Air:
-    """loss: of 0 .. 1, both ways; mtu: what the host's adapter can do, 23 .. 517.
+    """loss: of 0 .. 1, both ways; mtu: what the host's adapter can do, 23 .. 517; interval_s: so long a notification is
+    in the board's queue.
 
     `counts`: up, down (pieces that arrived), lost, connects, scans. `without`: why there is no adapter, or None.
     """
 
-    def __init__(self, seed: int, loss: float = 0.0, mtu: int = 247) -> None:
+    def __init__(self, seed: int, loss: float = 0.0, mtu: int = 247, interval_s: float = 0.0075) -> None:
+        self.interval_s = interval_s
         self.chance = random.Random(seed)
         self.loss = loss
         self.mtu = mtu
@@ -123,7 +124,7 @@ class Radio:
         elif op == NOTIFY:
             self.queued += 1
             self.queued_most = max(self.queued, self.queued_most)
-            asyncio.get_running_loop().call_later(INTERVAL_S, self._taken, self._conn)
+            asyncio.get_running_loop().call_later(self.air.interval_s, self._taken, self._conn)
             if self.client is not None and struct.unpack("<H", payload[:2])[0] == self._conn:
                 self._notify(self.client, payload[4:])
 

@@ -147,12 +147,13 @@ class BleLink:
 
     async def _scan(self) -> list[tuple[Any, str]]:
         """(device, name) of boards to connect to, as soon as one is heard; none after SCAN_S."""
+        room = self._most - len(self.connections)
         found: dict[str, tuple[Any, str]] = {}
         heard = asyncio.Event()
 
         def advertised(device: Any, told: Any) -> None:
             name = self._wanted(device, told)
-            if name is not None and len(found) < self._most:
+            if name is not None and len(found) < room and name not in [known for _, known in found.values()]:
                 found[device.address] = device, name
                 self._looked = 0
                 heard.set()
