@@ -63,7 +63,7 @@ def _happened(event, data):
     if event == TAKEN:
         _State.waiting -= 1
         return
-    conn, number = struct.unpack("<HH", data)
+    conn, number = struct.unpack("<HH", data[:4])
     if event == WRITE_IRQ:
         _written(number, data[4:])
     elif event == CONNECT_IRQ:
@@ -120,7 +120,7 @@ class BLE:
         if conn_handle != _State.peer:
             raise OSError(errno.ENOTCONN)
         if _State.waiting >= QUEUE:
-            raise OSError(errno.ENOMEM)
+            raise OSError(errno.ENOMEM, "the queue is full")
         _State.waiting += 1
         _tell(NOTIFY, struct.pack("<HH", conn_handle, value_handle) + data)
 
