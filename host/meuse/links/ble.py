@@ -161,15 +161,15 @@ class BleLink:
         scanner = self._radio.BleakScanner(detection_callback=advertised, service_uuids=[SERVICE])
         async with asyncio.timeout(STEP_S):
             await scanner.start()
-        if self._adapter.said:
-            log.warning("ble: Bluetooth works again")
-        self._adapter = _Tries()
         try:
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(heard.wait(), SCAN_S)
         finally:
             async with asyncio.timeout(STEP_S):
                 await scanner.stop()
+        if self._adapter.said:
+            log.warning("ble: Bluetooth works again")
+        self._adapter = _Tries()
         return list(found.values())
 
     def _wanted(self, device: Any, told: Any) -> str | None:
