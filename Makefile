@@ -3,6 +3,7 @@
 PYTHON ?= python3
 FOR ?=
 DATA ?= data
+JOBS ?= 2
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
@@ -14,7 +15,7 @@ help: ## show this list
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 	@echo
 	@echo "  make run FOR=30      stop by itself after 30 s; the data stays under data/ (DATA=folder)"
-	@echo "  make test PYTHON=... name the interpreter (3.11 or later)"
+	@echo "  make test PYTHON=... name the interpreter (3.11 or later); JOBS=1 one test at a time"
 	@echo "  MICROPYTHON=path     name another MicroPython for the virtual boards"
 
 $(READY): pyproject.toml
@@ -43,7 +44,7 @@ types: $(READY) ## mypy --strict over host and protocol
 	@$(BIN)/mypy
 
 test: $(READY) lint types ## everything: lint, types, both runtimes, end to end
-	@$(BIN)/python -m pytest -q
+	@$(BIN)/python -m pytest -q -n $(JOBS) --dist loadfile
 
 bench: $(READY) ## readings per second beside other ways, as ratios of one run
 	@$(BIN)/python tests/bench/run.py

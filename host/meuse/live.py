@@ -39,7 +39,7 @@ LINK_CHARACTERS = 16
 DEVICE_CHARACTERS = 16
 
 VALUES = "last values"
-HEADS = ("device", "link", VALUES, "readings/s", "waiting", "ack")
+HEADS = ("device", "link", VALUES, "per s", "waiting", "ack")
 
 
 class Line(NamedTuple):

@@ -96,7 +96,7 @@ def test_a_broker_killed_in_mid_stream_and_pubacks_without_a_host_lose_nothing(
     wait_for(lambda: listener.listens, "the listener listens")
     stack.enter_context(scene.host)
     board = stack.enter_context(scene.board())
-    wait_for(lambda: scene.stored() >= 5, "records flow", 40)
+    wait_for(lambda: scene.stored() >= 5, "records flow", 120)
     killed(scene, board)
     if kind == "nats":  # the promptest to say PUBACK for what it throws away
         without_host(scene, listener)
@@ -117,7 +117,7 @@ def killed(scene: Scene, board: VirtualBoard) -> None:
     more_served(board, 8)
     stored = scene.stored()
     scene.broker.start()
-    wait_for(lambda: scene.stored() >= stored + 3, "records flow again", 60)
+    wait_for(lambda: scene.stored() >= stored + 3, "records flow again", 120)
 
 
 def without_host(scene: Scene, listener: Listener) -> None:
@@ -125,10 +125,10 @@ def without_host(scene: Scene, listener: Listener) -> None:
     scene.host.stop()
     stored, published = scene.stored(), len(records(listener))
     # More than may be at the broker without a PUBACK: the board would have stopped at eight.
-    wait_for(lambda: len(records(listener)) >= published + 9, "the broker takes records", 40)
+    wait_for(lambda: len(records(listener)) >= published + 9, "the broker takes records", 120)
     assert scene.stored() == stored
     scene.host.start()
-    wait_for(lambda: scene.stored() >= stored + 9, "the host stores again", 60)
+    wait_for(lambda: scene.stored() >= stored + 9, "the host stores again", 120)
 
 
 @pytest.mark.link("mqtt", board="MicroPython, unix build, TLS", wire="real Mosquitto, TLS, users", host="meuse run")

@@ -36,6 +36,8 @@ class Pin:
 
     def value(self, level=None):
         if level is None:
+            if wires.handling and self.id == wires.edge[0]:
+                return wires.edge[1]
             return call(wires.PIN_READ, bytes((self.id, wires.handling)))[0]
         send(wires.PIN_WRITE, bytes((self.id, level)))
 

@@ -3,7 +3,7 @@
 Simulated: on a real board this is copper. Owns the inherited descriptor and the order of things on it; knows
 nothing of buses. Request: op, length, payload; what cannot fail and tells nothing has no answer (PIN_WRITE, OW_WRITE,
 FEED, NOTE, TAKEN). From the world: kind, length, payload; kind 0 answers, 1..127 is the errno of an answer, EDGES
-carries pin numbers whose interrupt fired, STOP asks the board to end.
+carries a pin, its level and how often its interrupt fired, STOP asks the board to end.
 
 An interrupt handler runs when its edge is taken from the wires: after the bus operation under way, or from
 `drain` when none is. That is where MicroPython's soft interrupts run too: between two operations, never inside.
@@ -22,6 +22,7 @@ _poll = select.poll()
 _poll.register(pollable, select.POLLIN)
 _edges = []
 handling = False  # inside an interrupt handler
+edge = (None, None)  # pin and level it is about: asking the world would take longer than contacts bounce
 handlers = {}  # pin number -> (Pin, handler)
 on_stop = None  # called once when the world asks the board to end
 stopped = False
@@ -53,13 +54,15 @@ def _next():
 
 
 def _interrupts():
-    global handling, on_stop
+    global handling, on_stop, edge
     if handling:
         return
     handling = True
     try:
         while _edges:
-            for number in _edges.pop(0):
+            number, level, times = _edges.pop(0)
+            edge = (number, level)
+            for _ in range(times):
                 armed = handlers.get(number)
                 if armed:
                     armed[1](armed[0])

@@ -50,10 +50,10 @@ class Board:
     def surround(self, hardware: Hardware) -> None:
         self._hardware = hardware
 
-    def fire(self, pins: list[int]) -> None:
+    def fire(self, pin: int, level: int, times: int) -> None:
         """Delivers interrupts."""
         if self._wires:
-            self._wires.edges(pins)
+            self._wires.edges(pin, level, times)
 
     def edges_taken(self) -> bool:
         return self._wires is None or self._wires.edges_taken

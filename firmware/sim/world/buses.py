@@ -39,7 +39,7 @@ class SpiDevice(Protocol):
 class Pins:
     """Levels of the board's pins. A level that nobody drives is that of its pull, else 0."""
 
-    def __init__(self, fire: Callable[[list[int]], None]) -> None:
+    def __init__(self, fire: Callable[[int, int, int], None]) -> None:
         self._fire = fire
         self._driven: dict[int, int] = {}  # by the world
         self._pulls: dict[int, int] = {}
@@ -82,14 +82,14 @@ class Pins:
 
     def drive(self, pin: int, levels: list[int]) -> None:
         """The world drives a pin through these levels as fast as a contact bounces; edges fire as armed."""
-        fired = []
+        fired = 0
         for level in levels:
             before, self._driven[pin] = self._driven.get(pin, level), level
             edge = RISING if level > before else FALLING if level < before else 0
             if self._triggers.get(pin, 0) & edge:
-                fired.append(pin)
+                fired += 1
         if fired:
-            self._fire(fired)
+            self._fire(pin, self._driven[pin], fired)
 
 
 class OneWireLine:

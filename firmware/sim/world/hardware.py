@@ -67,9 +67,9 @@ class Parts:
 
 
 class Hardware:
-    """`fire(pins)` delivers interrupts to the board."""
+    """`fire(pin, level, times)` delivers interrupts to the board: after these edges the pin is at that level."""
 
-    def __init__(self, devices: tuple[DeviceSpec, ...], parts: Parts, fire: Callable[[list[int]], None]) -> None:
+    def __init__(self, devices: tuple[DeviceSpec, ...], parts: Parts, fire: Callable[[int, int, int], None]) -> None:
         self.pins = Pins(fire)
         self.meters: dict[str, PulseContact] = {}
         self._forgetful: list[Ds18b20 | Ads1115] = []

@@ -42,10 +42,10 @@ class Wires:
         """Whether the board has handled the last edges that it was sent."""
         return not self._edges_out
 
-    def edges(self, pins: list[int]) -> None:
-        """Fires the interrupts of these pins, in this order, at once."""
+    def edges(self, pin: int, level: int, times: int) -> None:
+        """Fires the pin's interrupt so many times at once; it is at `level` then."""
         self._edges_out = True
-        self._send(EDGES, bytes(pins))
+        self._send(EDGES, bytes((pin, level, times)))
 
     def stop(self) -> None:
         """Asks the board's start script to end the application: no wire does that on a real board."""

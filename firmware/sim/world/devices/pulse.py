@@ -71,15 +71,18 @@ class PulseContact:
         self.counted, self._lived, self._counting = counted, True, True
 
     def board_stopped(self) -> None:
-        """Its counter is armed before it says what it goes on from: in between, the contact has to rest."""
+        """Its counter is armed before or after it says what it goes on from: until both are done, the contact rests."""
         self._counting = False
+
+    def _counted_now(self, pins: Pins) -> bool:
+        return self._counting and pins.armed(self.pin)
 
     async def play(self, pins: Pins, taken: Callable[[], bool]) -> None:
         """Runs for ever; `taken()` says whether the board has handled the edges so far."""
         played = int(self.meter.pulses(self._clock.scenario_s()))
         while True:
             due = int(self.meter.pulses(self._clock.scenario_s()))
-            if not self._counting or self._fault("stuck"):
+            if not self._counted_now(pins) or self._fault("stuck"):
                 played = due  # nobody counts
             if due - played > BACKLOG:
                 self.skipped += due - played - BACKLOG
@@ -95,7 +98,7 @@ class PulseContact:
         bounce = self._fault("bounce")
         pins.drive(self.pin, BOUNCE if bounce else [CLOSED])
         await self._rest(ACTIVE_S, taken)
-        if self._counting:
+        if self._counted_now(pins):
             self.counted += 1
         pins.drive(self.pin, [1 - level for level in BOUNCE] if bounce else [OPEN])
         await self._rest(PAUSE_S, taken)
