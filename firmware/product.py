@@ -29,6 +29,7 @@ from product_keys import (  # noqa: E402
     HEALTH,
     LINKS,
     LOG,
+    MODEM,
     NEED_A_KEY,
     OUTPUT,
     PRODUCT,
@@ -107,12 +108,13 @@ def settings(path: Path, host: str | None = None, links: Sequence[str] = (), key
     out["log"] = _log(table.table("log"))
     out["health_ms"] = table.table("health").take(HEALTH)["period_ms"]
     out["links"] = [_link(t, host, path.parent, keyed) for t in table.array("links")]
-    out["links"].sort(key=lambda link: link["kind"] == "file")  # whoever answers carries the readings
+    out["links"].sort(key=lambda link: link["kind"] in ("file", "sms"))  # whoever answers carries the readings
     if not out["links"]:
         raise table.error("links", "readings need a way out: add [[links]]")
     out["outputs"] = [t.take(OUTPUT) for t in table.array("outputs")]
     table.done()
     _refuse_shared_pins(channels, out, table)
+    _share_modem(out["links"], table)
     return out
 
 
@@ -137,7 +139,7 @@ def _link(t: Table, host: str | None, folder: Path, keyed: bool) -> Settings:
     link: Settings = {"kind": kind, **t.take({**LINKS[kind], **SEVERAL})}
     if not link["sealed"]:
         del link["sealed"]
-    special = link.keys() & {"carries", "budget_kb", "sealed", "keep_alive_ms"} or kind in ("file", "rs485")
+    special = link.keys() & {"carries", "budget_kb", "sealed", "keep_alive_ms"} or kind in ("file", "rs485", "sms")
     if special and "cost" not in link:
         link["cost"] = USUAL_COST[kind]  # the board looks for what is special where it finds a cost
     _secure(t, link, folder)
@@ -157,6 +159,21 @@ def _link(t: Table, host: str | None, folder: Path, keyed: bool) -> Settings:
     elif link["kind"] == "mqtt":
         _complete_mqtt(t, link)
     return link
+
+
+def _share_modem(links: list[Settings], table: Table) -> None:
+    """An SMS link without a modem of its own has that of the cellular link; alone it would carry no readings."""
+    modem = next((link for link in links if link["kind"] == "cellular"), None)
+    for i, link in enumerate(links):
+        if link["kind"] not in ("cellular", "sms"):
+            continue
+        if link["kind"] == "sms" and "uart" not in link and modem:
+            link.update({key: modem[key] for key in MODEM if key in modem})
+        for key in ("uart", "family"):
+            if key not in link:
+                raise table.error(f"links.{i}.{key}", "is missing: which modem, and where?")
+    if all(link["kind"] == "sms" for link in links):
+        raise table.error("links", "SMS carries alarms only: add another link for the readings")
 
 
 def _complete_mqtt(t: Table, link: Settings) -> None:
@@ -313,7 +330,7 @@ def _refuse_shared_pins(channels: list[Settings], out: Settings, table: Table) -
     for i, output in enumerate(out["outputs"]):
         use(output["pin"], f"outputs.{i}", f"pin {output['pin']}")
     for i, link in enumerate(out["links"]):
-        for key in ("tx", "rx", "de", "sck", "mosi", "miso", "cs"):
+        for key in ("tx", "rx", "de", "power_key", "sck", "mosi", "miso", "cs"):
             if key in link:
                 use(link[key], f"links.{i}", f"pin {link[key]}")
     for c in channels:

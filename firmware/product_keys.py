@@ -293,6 +293,15 @@ TLS = {  # of links over TCP; files are named relative to the product's
     "server_name": Key(anything),
     "clock": Key(day),
 }
+MODEM = {  # of links through one; those of SMS may be left to a cellular link
+    "uart": Key(whole(0, 9)),
+    "baud": Key(whole(9600, 921_600), 115_200),
+    "tx": Key(pin),
+    "rx": Key(pin),
+    "power_key": Key(pin),
+    "family": Key(one_of("sim7600", "bg95")),
+    "sim_pin": Key(text(r"\d{4,8}", "a text of 4 to 8 digits")),
+}
 LINKS = {
     "serial": {
         "uart": Key(whole(0, 9)),
@@ -360,6 +369,20 @@ LINKS = {
         "max_pdu": Key(whole(64, 1024), 1024),
     },
     "ble": {"max_pdu": Key(whole(64, 1024), 237)},
+    "cellular": {
+        **MODEM,
+        "apn": Key(text(r"[\w.-]{1,63}", "the name of an access point, as the SIM's seller tells it"), required=True),
+        "host": Key(text(r"[\w.-]{1,64}", "a name or an IPv4 address"), required=True),
+        "port": Key(whole(1, 65_535), 7878),
+        "max_pdu": Key(whole(64, 1024), 1024),
+    },
+    "sms": {
+        **MODEM,
+        "number": Key(text(r"\+\d{5,15}", 'a number like "+31612345678"'), required=True),
+        "after": Key(duration(1000, DAY_MS), 60_000, "after_ms"),
+        "per_day": Key(whole(1, 1000), 20),
+        "max_pdu": Key(whole(140, 140), 140),
+    },
 }
 SEVERAL = {  # of every link
     "carries": Key(one_of("all", "alarms", "nothing")),
@@ -375,9 +398,11 @@ USUAL_COST = {  # the links' own
     "tcp": 10,
     "mqtt": 20,
     "http": 30,
+    "cellular": 80,
     "file": 90,
+    "sms": 100,
 }
-NEED_A_KEY = ("udp", "mqtt", "http", "ble")  # links on which no host believes a board without one
+NEED_A_KEY = ("udp", "mqtt", "http", "ble", "cellular", "sms")  # links on which no host believes a board without one
 CHANNEL = {
     "unit": Key(text(r"[^\s]{0,16}", "a SenML unit of at most 16 characters"), required=True),
     "decimals": Key(whole(0, 9), 0),

@@ -35,7 +35,7 @@ max_segments 3 256
 flush_bytes 256 65536
 """  # as in the product file: beyond them a board may be out of everybody's reach
 PINS = ("pin", "cs", "tx", "rx", "scl", "sda", "sck", "mosi", "miso")
-SECRETS = ("password", "user_password")
+SECRETS = ("password", "user_password", "sim_pin")
 
 
 class Config:

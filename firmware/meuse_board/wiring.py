@@ -19,7 +19,7 @@ def wire(app, links: list, psk, gmtime):
     """
     lanes, cards = [], []
     for settings, runner in zip(links, app.runners):
-        if hasattr(runner.link, "serve"):  # a file that a person carries: nothing to choose, nothing to wait for
+        if hasattr(runner.link, "serve"):  # it takes what it carries: nothing to choose, nothing to wait for
             cards.append((settings, runner))
             continue
         carries = carried(settings, runner.link, len(links), runner is app.runners[0])
@@ -38,6 +38,8 @@ def wire(app, links: list, psk, gmtime):
             runner.endpoint.schemas = first.schemas  # all that a card needs to know of the others
         first = first or runner.endpoint
         runner.link.serve(runner.endpoint, app.log)
+        if hasattr(runner.link, "count"):
+            runner.link.count(app.kept, app.clock)
     supervisor = None
     if len(lanes) > 1 or [1 for settings, _, _ in lanes if "budget_kb" in settings]:
         supervisor = _supervise(app, lanes, gmtime)

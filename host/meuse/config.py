@@ -6,6 +6,7 @@ defaults hold. Knows nothing of what the settings are used for.
 
 import dataclasses
 import difflib
+import re
 import secrets
 import tomllib
 import typing
@@ -143,6 +144,16 @@ class Rs485Settings:
 
 
 @dataclass(frozen=True)
+class SmsSettings:
+    port: str = field(default="", metadata=about("path or usb:SERIALNUMBER of a modem for SMS; empty: none"))
+    baud: int = field(default=115_200, metadata=about("bits per second", low=9_600, high=921_600))
+    pin: str = field(default="", metadata=about("of its SIM; tried only while the SIM grants all three tries"))
+    smsc: str = field(default="", metadata=about("number of the SMS centre, +DIGITS; empty: the SIM knows it"))
+    numbers: list[str] = field(default_factory=list, metadata=about("of the boards' SIMs, +DIGITS; others are ignored"))
+    per_day: int = field(default=100, metadata=about("most messages sent in a day", low=1, high=10_000))
+
+
+@dataclass(frozen=True)
 class TrustSettings:
     links: list[str] = field(
         default_factory=lambda: ["serial"],
@@ -179,6 +190,7 @@ class Settings:
     mqtt_link: list[MqttLinkSettings] = field(default_factory=list)
     rs485: list[Rs485Settings] = field(default_factory=list)
     ble: BleSettings = field(default_factory=BleSettings)
+    sms: SmsSettings = field(default_factory=SmsSettings)
     trust: TrustSettings = field(default_factory=TrustSettings)
     journal: JournalSettings = field(default_factory=JournalSettings)
     console: ConsoleSettings = field(default_factory=ConsoleSettings)
@@ -250,11 +262,17 @@ def read_settings(table: dict[str, Any], name: str) -> Settings:
     _check_tls(settings, name)
     if "ble" in table:
         _check_ble(settings.ble, f"{name}: ble", bool({"devices", "service"} & table["ble"].keys()))
+    _check_sms(settings.sms, f"{name}: sms")
     for link in settings.trust.links:
         if link.partition(":")[0] == "udp":
             raise ConfigError(
                 f"{name}: trust.links: {link!r} cannot be trusted: anybody can invent the address of a datagram",
                 "give every device on UDP a key, and leave it out here",
+            )
+        if link.partition(":")[0] == "sms":
+            raise ConfigError(
+                f"{name}: trust.links: {link!r} cannot be trusted: a sender's number can be forged",
+                "give every device with SMS a key, and leave it out here",
             )
         if link.partition(":")[0] == "mqtt":
             raise ConfigError(
@@ -279,6 +297,7 @@ def _check_twice(settings: Settings, name: str) -> None:
     named = [(f"{way}.listen", address) for way in ways for address in getattr(settings, way).listen]
     named += [("serial.port", port.port) for port in settings.serial]
     named += [("rs485.port", wire.port) for wire in settings.rs485]
+    named.append(("sms.port", settings.sms.port))
     seen: dict[tuple[bool, str], str] = {}
     for where, what in named:
         key = (where == "udp.listen", what)  # datagrams have ports of their own
@@ -295,6 +314,19 @@ def _check_tls(settings: Settings, name: str) -> None:
             raise ConfigError(f"{name}: tls.{key} is missing", "name a PEM file, or listen = [] for no TLS")
     if "tls" in settings.trust.links and not settings.tls.client_ca:
         raise ConfigError(f"{name}: trust.links: anybody may connect with TLS", "name who signs boards: tls.client_ca")
+
+
+def _check_sms(sms: SmsSettings, where: str) -> None:
+    if not sms.port:
+        return
+    if not sms.numbers:
+        raise ConfigError(f"{where}.numbers is missing", 'list the boards\' numbers, such as ["+31612345678"]')
+    for key, numbers in (("numbers", sms.numbers), ("smsc", [sms.smsc] if sms.smsc else [])):
+        for number in numbers:
+            if not re.fullmatch(r"\+\d{5,15}", number):
+                raise ConfigError(f"{where}.{key}: {number!r} is no number", 'for example "+31612345678"')
+    if sms.pin and not re.fullmatch(r"\d{4,8}", sms.pin):
+        raise ConfigError(f"{where}.pin has 4 to 8 digits", "leave it out for a SIM that asks for none")
 
 
 def _check_rs485(wire: Rs485Settings, where: str) -> None:

@@ -34,6 +34,7 @@ from meuse.links.http import HttpLink
 from meuse.links.mqtt import MqttLink
 from meuse.links.rs485 import Rs485Link
 from meuse.links.serial import SerialLink
+from meuse.links.sms import SmsLink
 from meuse.links.tcp import TcpLink, room_for
 from meuse.links.udp import UdpLink
 from meuse.status import Status
@@ -111,6 +112,8 @@ class Host:
             await self._start_link(SerialLink(port.port, port.baud, self.bridge.opened))
         for broker in self.settings.mqtt_link:
             await self._start_link(MqttLink(broker, self.bridge.opened, KeyStore(self.data / KEYS_FOLDER).devices()))
+        if self.settings.sms.port:
+            await self._start_link(SmsLink(self.settings.sms, self.bridge.opened, self.bridge.count))
         for wire in self.settings.rs485:
             bus = Bus(wire.baud, wire.boards, parse_duration(wire.poll), wire.latency_ms)
             await self._start_link(Rs485Link(wire.port, bus, self.bridge.opened_bus))

@@ -121,10 +121,16 @@ class Board:
         return self
 
     def _spawn(self, cable: socket.socket) -> None:
-        environment = {**os.environ, "MICROPYPATH": self._path, "MEUSE_UART0": str(cable.fileno())}
+        self.spawn({"MEUSE_UART0": cable})
+
+    def spawn(self, ports: dict[str, socket.socket]) -> None:
+        """Starts the process; its serial ports, by the name that bench.py looks for."""
+        fds = {name: str(port.fileno()) for name, port in ports.items()}
+        environment = {**os.environ, "MICROPYPATH": self._path, **fds}
         command = [self._micropython, "-X", f"heapsize={self._heap}", "-m", "bench", str(self.folder)]
+        pass_fds = [port.fileno() for port in ports.values()]
         with (self.folder / "stderr").open("ab") as log:
-            self.process = subprocess.Popen(command, env=environment, pass_fds=[cable.fileno()], stdout=log, stderr=log)
+            self.process = subprocess.Popen(command, env=environment, pass_fds=pass_fds, stdout=log, stderr=log)
 
     def plug(self) -> None:
         """A fresh host end: what a host process knows of a link when it opens it."""
@@ -132,9 +138,9 @@ class Board:
         self.host = HostEndpoint(self.memory, trusted=self.memory.key is None)
         self.deframer = Deframer(2048)
 
-    def poll(self) -> None:
+    def poll(self, wait_s: float = 0.02) -> None:
         now = int(time.monotonic() * 1000)
-        readable, _, _ = select.select([self.socket], [], [], 0.02)
+        readable, _, _ = select.select([self.socket], [], [], wait_s)
         data = b""
         if readable:
             with contextlib.suppress(ConnectionError):

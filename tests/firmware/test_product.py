@@ -107,6 +107,20 @@ def test_a_link_over_udp_leads_somewhere_and_needs_a_key(tmp_path: Path) -> None
         product.compile_product(tmp_path / "udp.toml", keyed=False)
 
 
+LINK = 'kind = "tcp"\nhost = "example.net"'
+MODEM = 'kind = "cellular"\nuart = 1\nfamily = "bg95"\napn = "iot"\ntx = 17\nsim_pin = "1234"'
+
+
+def test_an_sms_link_has_the_modem_of_the_cellular_link_or_its_own(tmp_path: Path) -> None:
+    modem = {"uart": 1, "baud": 115_200, "tx": 17, "family": "bg95", "sim_pin": "1234"}
+    cellular = {"kind": "cellular", **modem, "apn": "iot", "host": "example.net", "port": 7878}
+    sms = {"kind": "sms", "number": "+31612345678", "after_ms": 60_000, "per_day": 20, "cost": 100}
+    text = RIGHT.replace('kind = "tcp"', MODEM) + '[[links]]\nkind = "sms"\nnumber = "+31612345678"\n'
+    assert compiled(tmp_path, text)["links"] == [cellular, sms | modem]
+    own = text + 'uart = 2\nfamily = "sim7600"\n'
+    assert compiled(tmp_path, own)["links"][1] == sms | {"uart": 2, "baud": 115_200, "family": "sim7600"}
+
+
 @pytest.mark.parametrize(
     ("old", "new", "words"),
     [
@@ -131,6 +145,13 @@ def test_a_link_over_udp_leads_somewhere_and_needs_a_key(tmp_path: Path) -> None
         ('kind = "tcp"', 'kind = "mqtt"\nuser_password = "x"', "links.0.user: is missing"),
         ('kind = "tcp"', 'kind = "mqtt"\ntenant = "a.b"', "links.0.tenant: is a name of a-z, 0-9 and -"),
         ('kind = "tcp"', 'kind = "udp"\nkeep_alive = "1s"', "links.0.keep_alive: is a duration like"),
+        ('kind = "tcp"', 'kind = "cellular"\napn = "iot"\nfamily = "bg95"', "links.0.uart: is missing: which modem"),
+        ('kind = "tcp"', MODEM.replace("bg95", "gsm"), "links.0.family: is one of sim7600, bg95"),
+        ('kind = "tcp"', MODEM.replace("1234", "12"), "links.0.sim_pin: is a text of 4 to 8 digits"),
+        ('kind = "tcp"', MODEM.replace('"iot"', """'a"b'"""), "links.0.apn: is the name of an access point"),
+        (LINK, 'kind = "sms"\nnumber = "0612345678"', "links.0.number: is a number like"),
+        (LINK, 'kind = "sms"\nnumber = "+31612345678"', "links.0.uart: is missing: which modem"),
+        (LINK, 'kind = "sms"\nnumber = "+31612345678"\nuart = 1\nfamily = "bg95"', "SMS carries alarms only"),
         ('host = "example.net"', "", "links.0.host: is missing"),
         ('kind = "tcp"\nhost = "example.net"', 'kind = "rs485"', "links.0.uart: is missing"),
         ('kind = "tcp"\nhost = "example.net"', 'kind = "rs485"\nuart = 1\nde = 4', "links.0: pin 4 is already used"),

@@ -12,6 +12,7 @@ from meuse.config import Settings, load, load_with, parse_address, parse_broker,
 from meuse.errors import ConfigError
 
 BROKER_URL = "for example mqtt://meuse@broker.local:1883, or mqtts:// for TLS"
+NO_PIN = "leave it out for a SIM that asks for none"
 UNTRUSTED = "trust.links: {!r} cannot be trusted: anybody can invent the address of a datagram"
 BAD = [
     ({"tpc": {}}, "tpc is not a setting", "did you mean tcp?"),
@@ -31,6 +32,19 @@ BAD = [
         {"serial": [{"port": "/dev/a"}], "rs485": [{"port": "/dev/a"}]},
         "rs485.port and serial.port both name /dev/a",
         "leave one of them out",
+    ),
+    (
+        {"serial": [{"port": "x"}], "sms": {"port": "x", "numbers": ["+31612345678"]}},
+        "sms.port and serial.port both name x",
+        "leave one of them out",
+    ),
+    ({"sms": {"port": "x"}}, "sms.numbers is missing", "list the boards' numbers, such as [\"+31612345678\"]"),
+    ({"sms": {"port": "x", "numbers": ["0612"]}}, "sms.numbers: '0612' is no number", 'for example "+31612345678"'),
+    ({"sms": {"port": "x", "numbers": ["+31612345678"], "pin": "12"}}, "sms.pin has 4 to 8 digits", NO_PIN),
+    (
+        {"trust": {"links": ["sms"]}},
+        "trust.links: 'sms' cannot be trusted: a sender's number can be forged",
+        "give every device with SMS a key, and leave it out here",
     ),
     ({"udp": {"listen": ["7878"]}}, "udp.listen: '7878' is not HOST:PORT", "for example 127.0.0.1:7878"),
     ({"udp": {"max_peers": 0}}, "udp.max_peers = 0 is outside 1 to 1000000", ""),
