@@ -152,6 +152,34 @@ def test_what_is_no_text_is_said_to_be_none_and_asked_for_again():
     assert "riddles" in modem.problem
 
 
+class Mute(Anything):
+    """Hears all and says nothing."""
+
+    def read(self, n):
+        return None
+
+    def press(self, level):
+        self.heard += b"[%d]" % level
+
+
+def test_a_silent_modem_is_reset_and_its_power_key_pressed_ever_more_rarely():
+    for more, first, second in (({}, b"CFUN=1,1", b"CFUN=1,1"), ({"power_key": 4}, b"[1][0]", b"CFUN=1,1")):
+        hardware = Mute(1)
+        settings = {"uart": 1, "family": "bg95"}
+        settings.update(more)
+        modem = Modem(settings, hardware, hardware.random_u32)
+        modem.open()
+        for now in range(0, 120_000, 100):
+            modem.step(now)
+        assert modem.problem == "the modem does not answer"
+        at = hardware.heard.find(first)
+        assert 0 < at < hardware.heard.find(second, at + 1)
+        tries = hardware.heard.count(b"[1]") + hardware.heard.count(b"CFUN")
+        for now in range(120_000, 1_200_000, 100):
+            modem.step(now)
+        assert tries < hardware.heard.count(b"[1]") + hardware.heard.count(b"CFUN") <= tries + 8
+
+
 def test_a_signal_is_told_in_dbm_and_in_a_word():
     assert in_words(31) == ", signal -51 dBm, good"
     assert in_words(10) == ", signal -93 dBm, fair"
