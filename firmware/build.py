@@ -55,6 +55,7 @@ LATE = (  # loaded by name when the settings or a person ask for them, or given 
     "meuse_board.supervisor",
     "meuse_board.wiring",
     "meuse_board.radio",
+    "meuse_board.relay",
     "meuse_protocol.carried",
     "meuse_protocol.fragments",
     "meuse_protocol.sealing",

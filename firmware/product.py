@@ -26,6 +26,7 @@ from product_keys import (  # noqa: E402
     BUSES,
     CHANNEL,
     DRIVERS,
+    FOR_OTHERS,
     HEALTH,
     LINKS,
     LOG,
@@ -111,6 +112,7 @@ def settings(path: Path, host: str | None = None, links: Sequence[str] = (), key
     out["links"].sort(key=lambda link: link["kind"] in ("file", "sms"))  # whoever answers carries the readings
     if not out["links"]:
         raise table.error("links", "readings need a way out: add [[links]]")
+    _refuse_relay_without_way_up(out["links"], table)
     out["outputs"] = [t.take(OUTPUT) for t in table.array("outputs")]
     table.done()
     _refuse_shared_pins(channels, out, table)
@@ -142,6 +144,7 @@ def _link(t: Table, host: str | None, folder: Path, keyed: bool) -> Settings:
     special = link.keys() & {"carries", "budget_kb", "sealed", "keep_alive_ms"} or kind in ("file", "rs485", "sms")
     if special and "cost" not in link:
         link["cost"] = USUAL_COST[kind]  # the board looks for what is special where it finds a cost
+    _for_others(t, kind, link, keyed)
     _secure(t, link, folder)
     if link["max_pdu"] == LINKS[link["kind"]]["max_pdu"].default:
         del link["max_pdu"]
@@ -174,6 +177,33 @@ def _share_modem(links: list[Settings], table: Table) -> None:
                 raise table.error(f"links.{i}.{key}", "is missing: which modem, and where?")
     if all(link["kind"] == "sms" for link in links):
         raise table.error("links", "SMS carries alarms only: add another link for the readings")
+
+
+def _for_others(t: Table, kind: str, link: Settings, keyed: bool) -> None:
+    """A link on which other boards speak, to be passed on."""
+    if link.get("carries") != "others":
+        for key in ("buffer_bytes", "rate_bytes"):
+            if key in link:
+                raise t.error(key, 'says nothing without carries = "others"')
+        return
+    if not keyed:
+        raise t.error("carries", "no host believes a relay without a key, and this board has none: give it one")
+    if kind not in FOR_OTHERS:
+        able = " or ".join(name for name in FOR_OTHERS if name in LINKS)
+        raise t.error("carries", f"no other board can speak to this one by {kind!r}; by {able} it can")
+    if kind == "serial" and "uart" not in link:
+        raise t.error("uart", "is missing: to which port is the other board wired?")
+    for key in ("budget_kb", "sealed"):
+        if key in link:
+            raise t.error(key.removesuffix("_kb"), "is for this board's own records, and here are those of others")
+
+
+def _refuse_relay_without_way_up(links: list[Settings], table: Table) -> None:
+    """Only over what carries all of this board's own records go those of others."""
+    if any(link.get("carries") == "others" for link in links) and not any(
+        link["kind"] not in ("file", "rs485", "sms") and link.get("carries", "all") == "all" for link in links
+    ):
+        raise table.error("links", "what others send needs a way up: add one that carries all, not file, rs485 or sms")
 
 
 def _complete_mqtt(t: Table, link: Settings) -> None:

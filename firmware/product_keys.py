@@ -385,10 +385,12 @@ LINKS = {
     },
 }
 SEVERAL = {  # of every link
-    "carries": Key(one_of("all", "alarms", "nothing")),
+    "carries": Key(one_of("all", "alarms", "nothing", "others")),
     "cost": Key(whole(0, 100)),
     "budget": Key(kilobytes, name="budget_kb"),
     "sealed": Key(flag, False),
+    "buffer_bytes": Key(whole(2048, 65_536)),  # of what other boards sent and the way up has no room for
+    "rate_bytes": Key(whole(100, 1_000_000)),  # a second, of each of them
 }
 USUAL_COST = {  # the links' own
     "serial": 0,
@@ -402,6 +404,7 @@ USUAL_COST = {  # the links' own
     "file": 90,
     "sms": 100,
 }
+FOR_OTHERS = ("serial", "lora")  # links at whose other end may be a board that speaks through this one
 NEED_A_KEY = ("udp", "mqtt", "http", "ble", "cellular", "sms")  # links on which no host believes a board without one
 CHANNEL = {
     "unit": Key(text(r"[^\s]{0,16}", "a SenML unit of at most 16 characters"), required=True),

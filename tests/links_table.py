@@ -13,7 +13,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 PAGE = ROOT / "docs/links.md"
 BEGIN, END = "<!-- links: written by tests/links_table.py -->\n", "<!-- end of links -->\n"
-ORDER = ("serial", "rs485", "tcp", "tls", "udp", "mqtt", "http", "ble", "cellular", "sms", "file")
+ORDER = ("serial", "rs485", "tcp", "tls", "udp", "mqtt", "http", "ble", "cellular", "sms", "file", "relay")
 
 
 def marks() -> Iterator[tuple[str, str, str, str, str]]:

@@ -17,23 +17,32 @@ def wire(app, links: list, psk, gmtime):
 
     Modules are loaded as far as these links need them: a small board may have a cable and a card.
     """
+    pairs = list(zip(links, app.runners))
+    below = [pair for pair in pairs if pair[0].get("carries") == "others"]
+    if below:  # where other boards speak: these links carry nothing of ours
+        pairs = [pair for pair in pairs if pair not in below]
+        app.runners[:] = [pair[1] for pair in pairs + below]
+    relay = _relay(app, below[0][0]) if below else None
+    if relay and psk is None:
+        app.problems.append("links for others: no host believes a relay without a key")
     lanes, cards = [], []
-    for settings, runner in zip(links, app.runners):
+    for settings, runner in pairs:
         if hasattr(runner.link, "serve"):  # it takes what it carries: nothing to choose, nothing to wait for
             cards.append((settings, runner))
             continue
-        carries = carried(settings, runner.link, len(links), runner is app.runners[0])
-        if carries == NOTHING and (lanes or cards or runner is not app.runners[-1]):
+        carries = carried(settings, runner.link, len(pairs), runner is app.runners[0])
+        if carries == NOTHING and (lanes or cards or runner is not pairs[-1][1]):
             continue  # a console; but a board on which no link carried anything would be lost
         lanes.append((settings, runner, carries or ALL))
     first = None
     for settings, runner, _ in lanes:
-        runner.endpoint = _endpoint(app, runner.link, settings, psk, len(lanes) > 1 or "keep_alive_ms" in settings)
+        shared = len(lanes) > 1 or "keep_alive_ms" in settings
+        runner.endpoint = _endpoint(app, runner.link, settings, psk, shared, relay)
         if first:
             runner.endpoint.join(first)
         first = first or runner.endpoint
     for settings, runner in cards:
-        runner.endpoint = _endpoint(app, runner.link, settings, psk, False)
+        runner.endpoint = _endpoint(app, runner.link, settings, psk, False, None)
         if first:
             runner.endpoint.schemas = first.schemas  # all that a card needs to know of the others
         first = first or runner.endpoint
@@ -43,7 +52,16 @@ def wire(app, links: list, psk, gmtime):
     supervisor = None
     if len(lanes) > 1 or [1 for settings, _, _ in lanes if "budget_kb" in settings]:
         supervisor = _supervise(app, lanes, gmtime)
-    return supervisor, room([runner.link.mtu for runner in app.runners if runner.endpoint])
+    narrow = room([runner.link.mtu for runner in app.runners if runner.endpoint])
+    for _, runner in below:
+        relay.downward(runner)
+    return supervisor, narrow
+
+
+def _relay(app, settings: dict):
+    from .relay import Relay
+
+    return Relay(app, settings.get("buffer_bytes"), settings.get("rate_bytes"))
 
 
 def _supervise(app, lanes: list, gmtime):
@@ -80,12 +98,19 @@ def room(widths: list) -> int:
     return narrow if narrow >= WIDE_BYTES else 4 * (narrow - PART_BYTES)
 
 
-def _endpoint(app, link, settings: dict, psk, shared: bool):
+def _endpoint(app, link, settings: dict, psk, shared: bool, relay):
     """Of the link's own kind, where it has one; `shared`: one of several, or with more to say."""
     kind = getattr(link, "Endpoint", BoardEndpoint)
-    if shared and kind is BoardEndpoint:
+    if kind is not BoardEndpoint:
+        relay = None  # who speaks when asked only has no room for others
+    elif relay:
+        from .relay import Upper as kind
+    elif shared:
         from meuse_protocol.shared_endpoint import SharedEndpoint as kind
     aes = None
     if settings.get("sealed"):
         from .cipher import aes
-    return kind(app.device, app.log.stream, psk, app.log, mac_bytes=settings.get("mac_bytes", 8), aes=aes)
+    made = kind(app.device, app.log.stream, psk, app.log, mac_bytes=settings.get("mac_bytes", 8), aes=aes)
+    if relay:
+        relay.upward(made)
+    return made

@@ -43,6 +43,12 @@ ASK_AFTER_S = 10.0
 # A board answers one such wish a minute.
 ASK_AGAIN_S = 65.0
 
+# A board behind a relay that has said nothing for so long, or twice as long, is away: as on UDP.
+SILENT_S = 35 * 60.0
+
+# Key of the timer that looks for such boards; streams are no negative numbers.
+RELAYED = -1
+
 # Strangers may cause so many events a minute; the rest is only counted.
 VIOLATIONS_PER_MINUTE = 20
 
@@ -168,26 +174,39 @@ class Bridge:
     def left(self, session: Session, device: str) -> None:
         """A device is not there any more, by this connection."""
         if self.presences.left(device, self.clock.utc_ms()):
-            log.info("%s: %s lost", device, session.name)
-            self.commits.event("link-lost", device, session.name)
+            name = session.name_for(device)
+            log.info("%s: %s lost", device, name)
+            self.commits.event("link-lost", device, name)
 
     def returned(self, session: Session, device: str, stream: int) -> None:
         """A device that had `left` is heard again, without a HELLO: it did not restart."""
-        if self.presences.joined(device, stream, False, session.name, self.clock.utc_ms()):
-            log.info("%s: on %s", device, session.name)
-            self.commits.event("link-up", device, session.name)
+        name = session.name_for(device)
+        if self.presences.joined(device, stream, False, name, self.clock.utc_ms()):
+            log.info("%s: on %s", device, name)
+            self.commits.event("link-up", device, name)
 
     def greeted(self, session: Session, before: str | None, hello: Hello) -> None:
         """A HELLO held; `before`: the device that was bound on this connection until now."""
         now_ms = self.clock.utc_ms()
         device, stream = hello.state.device, hello.state.stream
+        name = session.name_for(device)
         if before is not None:
             self.presences.left(before, now_ms)
-        if self.presences.joined(device, stream, hello.new, session.name, now_ms) and before != device:
-            log.info("%s: on %s", device, session.name)
-            self.commits.event("link-up", device, session.name)
+        if self.presences.joined(device, stream, hello.new, name, now_ms) and before != device:
+            log.info("%s: on %s", device, name)
+            self.commits.event("link-up", device, name)
         self.commits.binding(Binding(stream, device, now_ms, hello.next_seq, new=False))
         self._later(ASK_AFTER_S, session, self._ask, hello)
+
+    def relayed(self, session: Session) -> None:
+        """A relay speaks there. Nothing tells when a board behind it is gone, but that it says nothing."""
+        timers = self._timers.setdefault(session, {})
+        timers[RELAYED] = asyncio.get_running_loop().call_later(SILENT_S, self._look_behind, session)
+
+    def _look_behind(self, session: Session) -> None:
+        for device in session.silent():
+            self.left(session, device)
+        self.relayed(session)
 
     def text(self, session: Session, at_ms: int, line: bytes) -> None:
         """A line that is no frame; on a network it is worth keeping only from somebody known."""
@@ -226,10 +245,11 @@ class Bridge:
 
     def acknowledged(self, session: Session, device: str | None, records: int, waited_ms: int) -> None:
         if device is not None and records:
-            before = self.presences.acknowledged(device, session.name, records, waited_ms, self.clock.utc_ms())
-            if before != session.name and session in self.sessions:
-                log.info("%s: from %s to %s", device, before, session.name)
-                self.commits.event("link-changed", device, f"{before} to {session.name}")
+            name = session.name_for(device)
+            before = self.presences.acknowledged(device, name, records, waited_ms, self.clock.utc_ms())
+            if before != name and session in self.sessions:
+                log.info("%s: from %s to %s", device, before, name)
+                self.commits.event("link-changed", device, f"{before} to {name}")
 
     def _ask(self, session: Session, hello: Hello) -> None:
         """A while after a HELLO: what the journal still lacks is asked for."""

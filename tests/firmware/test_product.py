@@ -170,6 +170,40 @@ def test_what_is_wrong_is_refused_with_its_place_and_the_way_out(
     assert "product.toml" in said
 
 
+BELOW = '[[links]]\nkind = "serial"\nuart = 1\ncarries = "others"\n'
+
+
+def test_a_link_for_others_and_what_it_may_cost(tmp_path: Path) -> None:
+    links = compiled(tmp_path, RIGHT + BELOW + "buffer_bytes = 8192\n")["links"]
+    del links[1]["baud"]
+    assert links[1] == {"kind": "uart", "uart": 1, "carries": "others", "buffer_bytes": 8192, "cost": 0}
+
+
+def test_a_relay_needs_a_key(tmp_path: Path) -> None:
+    (tmp_path / "relay.toml").write_text(RIGHT + BELOW)
+    with pytest.raises(product.ProductError, match="no host believes a relay without a key"):
+        product.compile_product(tmp_path / "relay.toml", keyed=False)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "words"),
+    [
+        ("uart = 1\n", "", "links.1.uart: is missing: to which port"),
+        ('kind = "serial"\nuart = 1', 'kind = "tcp"\nhost = "a"', "links.1.carries: no other board can speak"),
+        ('"others"', '"others"\nbudget = "1 MB"', "links.1.budget: is for this board's own records"),
+        ('"others"', '"nothing"\nrate_bytes = 1000', 'links.1.rate_bytes: says nothing without carries = "others"'),
+        ('kind = "tcp"\nhost = "example.net"', 'kind = "rs485"\nuart = 0', "links: what others send needs a way up"),
+        ('host = "example.net"', 'host = "example.net"\ncarries = "alarms"', "links: what others send needs a way up"),
+    ],
+)
+def test_a_relay_that_could_not_work_is_refused(tmp_path: Path, old: str, new: str, words: str) -> None:
+    text = RIGHT + BELOW
+    assert text.count(old) == 1
+    with pytest.raises(product.ProductError) as caught:
+        compiled(tmp_path, text.replace(old, new))
+    assert words in str(caught.value)
+
+
 def test_two_users_of_one_converter_input_are_refused(tmp_path: Path) -> None:
     second = RIGHT[RIGHT.index("[channels.pressure]") : RIGHT.index("[channels.door]")]
     with pytest.raises(product.ProductError, match="input 0 of converter 72 is already used"):

@@ -3,10 +3,9 @@
     micropython -X heapsize=... -m bench FOLDER     MICROPYPATH: the compiled firmware; MEUSE_UART0: its serial port;
     MEUSE_BLE: its Bluetooth radio, where it has one
 
-FOLDER holds config.msgpack, values.json (channel -> value, [-q], null for never ready, a text to raise; read again at
-each reading), served.CHANNEL (what was read, in order), speed (how many times faster its clock runs) and the board's
-own files. FOLDER/stop, once there, stops it; a
-reboot ends it with status 7.
+FOLDER holds config.msgpack, device (its id; bench-1 without), values.json (channel -> value, [-q], null for never
+ready, a text to raise; read again at each reading), served.CHANNEL (what was read, in order), speed (how many times
+faster its clock runs) and the board's own files. FOLDER/stop, once there, stops it; a reboot ends it with status 7.
 """
 
 import json
@@ -173,9 +172,17 @@ def radio():
     return ((bluetooth.pollable, bluetooth.drain),)
 
 
+def device():
+    try:
+        with open(folder + "/device") as f:
+            return f.read()
+    except OSError:
+        return "bench-1"
+
+
 config = Config(folder + "/config.msgpack")
 undone = config.begin()
-app = App(config.value, "bench-1", secret(), Bench(), clock(), random_u32, folder)
+app = App(config.value, device(), secret(), Bench(), clock(), random_u32, folder)
 if undone:
     app.problems.append("taken back: " + undone)
 app.run(radio())
