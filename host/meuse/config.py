@@ -121,6 +121,30 @@ class BleSettings:
     )
 
 
+@dataclass(frozen=True)
+class MqttSettings:
+    url: str = field(default="", metadata=about("broker for backends, mqtt://USER:PASSWORD@HOST:PORT or mqtts://"))
+    password_file: str = field(default="", metadata=about("file that holds the password, instead of the address"))
+    ca: str = field(default="", metadata=about("certificates to check an mqtts broker by; default: the system's"))
+    cert: str = field(default="", metadata=about("our own certificate, where the broker asks for one"))
+    key: str = field(default="", metadata=about("its key, where it is not in the same file"))
+    embedded: bool = field(default=False, metadata=about("start a broker of our own, instead of naming one"))
+    listen: str = field(
+        default="127.0.0.1:0",
+        metadata=about("where that broker listens, HOST:PORT; 0: a port found at the first start, and kept"),
+    )
+    live_within: str = field(default="5min", metadata=about("what is older than this goes to backfill"))
+    silent_after: str = field(default="35min", metadata=about("who is not heard for so long is silent"))
+    raw: bool = field(default=False, metadata=about("readings as msgpack as well, under raw/"))
+    discovery: str = field(
+        default="", metadata=about('announce sensors to Home Assistant under this prefix, "homeassistant"; "": no')
+    )
+
+    @property
+    def wanted(self) -> bool:
+        return bool(self.url) or self.embedded
+
+
 class BrokerAddress(typing.NamedTuple):
     """Where a broker is, and who we are there."""
 
@@ -187,6 +211,7 @@ class Settings:
     http: HttpSettings = field(default_factory=HttpSettings)
     udp: UdpSettings = field(default_factory=UdpSettings)
     serial: list[SerialSettings] = field(default_factory=list)
+    mqtt: MqttSettings = field(default_factory=MqttSettings)
     mqtt_link: list[MqttLinkSettings] = field(default_factory=list)
     rs485: list[Rs485Settings] = field(default_factory=list)
     ble: BleSettings = field(default_factory=BleSettings)
@@ -255,6 +280,7 @@ def read_settings(table: dict[str, Any], name: str) -> Settings:
         parse_address(address, f"{name}: tcp.listen")
     for address in settings.udp.listen:
         parse_address(address, f"{name}: udp.listen")
+    _check_mqtt(settings.mqtt, f"{name}: mqtt")
     for number, broker in enumerate(settings.mqtt_link):
         _check_broker(broker, f"{name}: mqtt_link[{number}]")
     for address in settings.http.listen:
@@ -353,9 +379,26 @@ def _check_ble(ble: BleSettings, where: str, asked: bool) -> None:
             raise ConfigError(f"{where}.devices[{number}] = {device!r} is no board, or twice there", "name each once")
 
 
+def _check_mqtt(mqtt: MqttSettings, where: str) -> None:
+    if mqtt.embedded and mqtt.url:
+        raise ConfigError(f"{where}: both url and embedded are given", "leave one of them out")
+    if mqtt.url:
+        _check_broker(mqtt, where)
+    parse_address(mqtt.listen, f"{where}.listen")
+    for key in ("live_within", "silent_after"):
+        try:
+            ms = parse_duration(getattr(mqtt, key))
+        except ValueError:
+            ms = 0
+        if not 1_000 <= ms <= 604_800_000:
+            raise ConfigError(f"{where}.{key} = {getattr(mqtt, key)!r} is no time from 1s to 168h", 'such as "5min"')
+    if mqtt.discovery and any(letter in mqtt.discovery for letter in "#+ /"):
+        raise ConfigError(f"{where}.discovery = {mqtt.discovery!r} is no first part of a topic", 'use "homeassistant"')
+
+
 def parse_duration(text: str) -> int:
-    """'100ms', '5s' or '10min' in ms; ValueError for anything else."""
-    for unit, ms in (("ms", 1), ("min", 60_000), ("s", 1_000)):
+    """'100ms', '5s', '10min' or '2h' in ms; ValueError for anything else."""
+    for unit, ms in (("ms", 1), ("min", 60_000), ("s", 1_000), ("h", 3_600_000)):
         if text.endswith(unit):
             return int(text.removesuffix(unit)) * ms
     raise ValueError(text)
@@ -385,7 +428,7 @@ def parse_broker(url: str, where: str) -> BrokerAddress:
     return BrokerAddress(parts.hostname, port or (8883 if tls else 1883), tls, user, password, client_id)
 
 
-def _check_broker(link: MqttLinkSettings, where: str) -> None:
+def _check_broker(link: MqttLinkSettings | MqttSettings, where: str) -> None:
     if not link.url:
         raise ConfigError(f"{where}.url is missing", "name a broker, such as mqtt://broker.local:1883")
     broker = parse_broker(link.url, f"{where}.url")

@@ -28,7 +28,7 @@ from meuse.journal.sqlite import SqliteJournal
 from meuse.keys import FOLDER as KEYS_FOLDER
 from meuse.keys import KeyStore
 from meuse.lake.task import LakeWriter
-from meuse.links import Link, tls
+from meuse.links import Link, broker, tls
 from meuse.links.ble import BleLink, load_bleak
 from meuse.links.http import HttpLink
 from meuse.links.mqtt import MqttLink
@@ -38,6 +38,8 @@ from meuse.links.sms import SmsLink
 from meuse.links.tcp import TcpLink, room_for
 from meuse.links.udp import UdpLink
 from meuse.status import Status
+from meuse.topics import progress
+from meuse.topics.publisher import Options, Publisher
 from meuse.web import WebServer
 
 log = logging.getLogger(__name__)
@@ -71,6 +73,7 @@ class Host:
         self.web: list[WebServer] = []
         self.requests: HttpLink | None = None
         self.udp: list[UdpLink] = []
+        self.topics: Publisher | None = None
         self._lock: int | None = None
         self._committing: asyncio.Task[None] | None = None
         self._beside: list[asyncio.Task[None]] = []
@@ -80,6 +83,7 @@ class Host:
         try:
             self._lock = lock_folder(self.data)
             await self._start_storage()
+            await self._start_topics()
             await self._start_links()
         except BaseException:
             await self.stop(finish_lake=False)
@@ -97,7 +101,8 @@ class Host:
         self.lake = LakeWriter(self.journal, data, clock.utc_ms, self._lake_trouble)
         self.status = Status(self.journal, self.bridge, clock)
         self._committing = asyncio.create_task(self.commits.run(), name="commit queue")
-        keep = housekeeping.keep(self.journal, clock, settings.journal.keep_days, READERS, self.commits.event)
+        readers = (*READERS, progress.CURSOR) if settings.mqtt.wanted else READERS
+        keep = housekeeping.keep(self.journal, clock, settings.journal.keep_days, readers, self.commits.event)
         for name, work in {"lake": self.lake.run(), "keep": keep, "status": self.status.run()}.items():
             self._beside.append(asyncio.create_task(work, name=name))
 
@@ -110,8 +115,8 @@ class Host:
         await self._start_udp()
         for port in self.settings.serial:
             await self._start_link(SerialLink(port.port, port.baud, self.bridge.opened))
-        for broker in self.settings.mqtt_link:
-            await self._start_link(MqttLink(broker, self.bridge.opened, KeyStore(self.data / KEYS_FOLDER).devices()))
+        for table in self.settings.mqtt_link:
+            await self._start_link(MqttLink(table, self.bridge.opened, KeyStore(self.data / KEYS_FOLDER).devices()))
         if self.settings.sms.port:
             await self._start_link(SmsLink(self.settings.sms, self.bridge.opened, self.bridge.count))
         for wire in self.settings.rs485:
@@ -120,6 +125,21 @@ class Host:
 
         if self.settings.ble.devices or self.settings.ble.service:
             await self._start_link(BleLink(self.settings.ble, self.bridge.opened, load_bleak(), self.bridge.count))
+
+    async def _start_topics(self) -> None:
+        """Publishing begins before the first board is heard."""
+        mqtt = self.settings.mqtt
+        if not mqtt.wanted:
+            await self.journal.write(progress.forget)
+            return
+        address = broker.address(mqtt, "mqtt")
+        secure = broker.secure(mqtt, "mqtt") if address.tls else None
+        live_ms, silent_ms = parse_duration(mqtt.live_within), parse_duration(mqtt.silent_after)
+        options = Options(live_ms, silent_ms, mqtt.raw, mqtt.discovery)
+        topics = Publisher(self.journal, self.bridge, self.clock, options, address, secure)
+        await topics.open()
+        self.topics = topics
+        self._beside.append(asyncio.create_task(self.topics.run(), name="topics"))
 
     async def _start_link(self, link: Link) -> None:
         self.links.append(link)
@@ -138,6 +158,7 @@ class Host:
             await self._start_link(link)
             self.tcp.append(link)
             log.info("listening on %s", link.address)
+
     async def _start_tls(self) -> None:
         found = self.settings.tls
         if not found.listen:
@@ -212,6 +233,8 @@ class Host:
             with contextlib.suppress(HostError, TimeoutError):
                 async with asyncio.timeout(LAKE_FINISH_S):
                     await self.status.write()
+                    if self.topics is not None:
+                        await self.topics.finish()
                     if finish_lake:
                         await self.lake.finish()
         if hasattr(self, "journal"):

@@ -146,6 +146,10 @@ class Session:
             self._timer = None
         self._bridge.closed(self)
 
+    def packets(self, stream: int) -> int:
+        """Authentic packets that came under this stream: traffic and heartbeat alike."""
+        return self._endpoint.packets(stream)
+
     def due_in_ms(self) -> int | None:
         """When something will be sent by itself; None: not before something comes."""
         now_ms = self._bridge.clock.now_ms()

@@ -65,6 +65,11 @@ STEPS: tuple[str, ...] = (
         state TEXT NOT NULL, made_ms INTEGER NOT NULL, rows INTEGER, bytes INTEGER,
         min_ms INTEGER, max_ms INTEGER, undated INTEGER) WITHOUT ROWID;
     """,
+    """
+    -- topics/progress.py: how far publishing has come, and the retained messages as they stand
+    CREATE TABLE topics_progress(key TEXT PRIMARY KEY, value) WITHOUT ROWID;
+    CREATE TABLE topics_retained(topic TEXT PRIMARY KEY, payload BLOB NOT NULL) WITHOUT ROWID;
+    """,
 )
 
 

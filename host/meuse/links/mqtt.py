@@ -7,19 +7,16 @@ record is stored is told by the session alone, so a broker that loses everything
 
 import asyncio
 import logging
-import random
 import re
-import ssl
 from collections import OrderedDict
 from collections.abc import Iterable
-from pathlib import Path
 
 from meuse_protocol.messages import NEED, NEED_HELLO, record, splice
 
-from meuse.config import BrokerAddress, MqttLinkSettings, parse_broker
-from meuse.errors import ConfigError
-from meuse.links import Opened, Receiver
-from meuse.links.broker import REFUSES, BrokerConnection
+from meuse.config import MqttLinkSettings
+from meuse.links import Opened, Receiver, broker
+from meuse.links.broker import BrokerConnection
+from meuse.links.steady import Steady
 
 log = logging.getLogger(__name__)
 
@@ -34,20 +31,13 @@ WHO_IS_THERE = splice(record(NEED, NEED_HELLO), 0)
 IDLE_S = 2_000.0
 SWEEP_EVERY_S = 60.0
 
-# However a broker is away, it is said once.
-AWAY = "away"
-
-# Between two attempts: half to all of 0.5, 1, 2 ... 30 s.
-FIRST_S = 0.5
-LONGEST_S = 30.0
-
 
 class MqttLink:
     """Subscribed at one broker for as long as it lives; `address` is for people, without a password."""
 
     def __init__(self, settings: MqttLinkSettings, opened: Opened, devices: Iterable[str]) -> None:
-        self._broker = _with_password(parse_broker(settings.url, "mqtt_link.url"), settings)
-        self._secure = _secure(settings) if self._broker.tls else None
+        self._broker = broker.address(settings, "mqtt_link")
+        self._secure = broker.secure(settings, "mqtt_link") if self._broker.tls else None
         self._opened = opened
         self._max_devices = settings.max_devices
         self.address = f"{self._broker.host}:{self._broker.port}"
@@ -62,11 +52,11 @@ class MqttLink:
         self._held: set[_Topic] = set()
         self._waiting: set[_Topic] = set()  # wanted to write
         self._stopping = False
-        self._said = ""  # what is wrong with the broker, said once
+        self._steady = Steady(f"broker {self.address}", log)
 
     async def start(self) -> None:
         """Begin; a broker that is away is waited for."""
-        self._keeping = asyncio.create_task(self._keep(), name=f"broker {self.address}")
+        self._keeping = asyncio.create_task(self._steady.run(self._serve), name=f"broker {self.address}")
         self._sweep()
 
     def stop_listening(self) -> None:
@@ -82,22 +72,6 @@ class MqttLink:
 
     # -- the broker
 
-    async def _keep(self) -> None:
-        """Connected whenever that can be."""
-        failures = 0
-        while True:
-            since = asyncio.get_running_loop().time()
-            why = await self._serve()
-            if asyncio.get_running_loop().time() - since > LONGEST_S:
-                failures = 0
-            pause_s = min(FIRST_S * 2**failures, LONGEST_S)
-            failures = min(failures + 1, 16)
-            state = why if why.startswith(REFUSES) else AWAY
-            if self._said != state:
-                self._said = state
-                log.warning("broker %s: %s; trying again", self.address, why)
-            await asyncio.sleep(random.uniform(pause_s / 2, pause_s))
-
     async def _serve(self) -> str:
         """One connection, from its beginning to its end -> why it ended."""
         self.attempts += 1
@@ -106,11 +80,7 @@ class MqttLink:
             await connection.open(TOPICS)
             self._connection = connection
             self._call()
-            if self._said:
-                log.warning("broker %s: connected again", self.address)
-            else:
-                log.info("broker %s: connected", self.address)
-            self._said = ""
+            self._steady.connected()
             return await connection.lost
         except OSError as error:
             return error.strerror or str(error)
@@ -228,27 +198,3 @@ class _Topic:
 
     def close(self) -> None:
         self._link.close_later(self)
-
-
-def _with_password(broker: BrokerAddress, settings: MqttLinkSettings) -> BrokerAddress:
-    if not settings.password_file:
-        return broker
-    try:
-        return broker._replace(password=Path(settings.password_file).read_text(encoding="utf-8").strip("\r\n"))
-    except (OSError, UnicodeDecodeError) as error:
-        why = getattr(error, "strerror", None) or error
-        raise ConfigError(
-            f"cannot read mqtt_link.password_file {settings.password_file}: {why}", "one line, the password"
-        ) from error
-
-
-def _secure(settings: MqttLinkSettings) -> ssl.SSLContext:
-    """Checks the broker by `ca`, or by what this system trusts; shows `cert` where there is one."""
-    try:
-        context = ssl.create_default_context(cafile=settings.ca or None)
-        if settings.cert:
-            context.load_cert_chain(settings.cert, settings.key or None)
-    except OSError as error:  # ssl.SSLError is one
-        files = ", ".join(name for name in (settings.ca, settings.cert, settings.key) if name)
-        raise ConfigError(f"mqtt_link: cannot use {files}: {error.strerror or error}", "name PEM files") from error
-    return context

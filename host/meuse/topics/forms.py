@@ -1,0 +1,127 @@
+"""What is in a message: a decoded record as JSON (or msgpack), in pieces that every broker takes.
+
+Works per record and per column, never per value where that can be helped. docs/asyncapi.yaml describes the result.
+"""
+
+from collections.abc import Iterator
+from typing import Any, Final
+
+import msgspec
+import numpy as np
+
+from meuse import dating, decode, scale
+from meuse.catalog import Origin
+from meuse.decode import Block
+from meuse.topics.names import moment
+
+# A record of 4 kB may hold 65,000 values. nats-server takes 1 MB, others less; and it must fit our own window.
+MAX_BYTES: Final = 128 * 1024
+
+Form = dict[str, Any]
+
+to_json: Final = msgspec.json.Encoder().encode
+to_msgpack: Final = msgspec.msgpack.Encoder().encode
+
+
+def readings(block: Block, origin: Origin, schema: str) -> Form:
+    """A DATA or SINGLE record; rows in order of measured time, each with its number in the record."""
+    names = [channel for channel, _, _, _ in block.channels]
+    scaled = [
+        _column(elements, exp10) for elements, (_, _, exp10, _) in zip(block.columns, block.channels, strict=True)
+    ]
+    stored = block.stored
+    form: Form = {
+        "tenant": origin.tenant,
+        "site": origin.site,
+        "device": origin.device,
+        "stream": stored.stream,
+        "seq": stored.seq,
+        "schema": schema,
+        "received_at": moment(stored.received_ms),
+        "units": {channel: unit for channel, unit, _, _ in block.channels},
+    }
+    if block.boot is not None:
+        form["boot"] = block.boot
+    form["rows"] = _rows(block, names, scaled)
+    return form
+
+
+def newest_ms(block: Block) -> int | None:
+    """When its newest row was measured; None where no row has a time that can be."""
+    times, codes = _times(block)
+    sound = times[(codes != dating.UNDATED) & (codes != dating.ABSURD)]
+    return int(sound.max()) if len(sound) else None
+
+
+def newest_row(block: Block) -> tuple[int, int] | None:
+    """(position, measured time) of the newest row that has a time that can be."""
+    times, codes = _times(block)
+    sound = np.flatnonzero((codes != dating.UNDATED) & (codes != dating.ABSURD))
+    if not len(sound):
+        return None
+    row = int(sound[np.argmax(times[sound])])
+    return row, int(times[row])
+
+
+def time_quality(block: Block, row: int) -> str:
+    return dating.TIME_QUALITIES[int(_times(block)[1][row])]
+
+
+def value_at(block: Block, column: int, row: int) -> tuple[float | str | None, str]:
+    """(value, quality) of one element."""
+    values, qualities = _column([block.columns[column][row]], block.channels[column][2])
+    return values[0], decode.QUALITIES[qualities.get(0, decode.GOOD)]
+
+
+def pieces(form: Form, encode: Any = to_json) -> Iterator[bytes]:
+    """The message; or several with some of the rows each, where one would be too long."""
+    payload: bytes = encode(form)
+    rows = form["rows"]
+    if len(payload) <= MAX_BYTES or len(rows) == 1:
+        yield payload
+        return
+    half = len(rows) // 2
+    yield from pieces(form | {"rows": rows[:half]}, encode)
+    yield from pieces(form | {"rows": rows[half:]}, encode)
+
+
+def _rows(block: Block, names: list[str], scaled: list[tuple[list[Any], dict[int, int]]]) -> list[Form]:
+    times, codes = _times(block)
+    texts = (np.datetime_as_string(times.astype("datetime64[ms]"), unit="ms")).tolist()
+    rows: list[Form] = []
+    values = list(zip(*(column for column, _ in scaled), strict=True))
+    for at in np.argsort(times, kind="stable").tolist():
+        code = codes[at]
+        row: Form = {
+            "row": at,
+            "measured_at": None if code == dating.UNDATED else f"{texts[at]}Z",
+            "time_quality": dating.TIME_QUALITIES[code],
+            "values": dict(zip(names, values[at], strict=True)),
+        }
+        if block.dated is not None:
+            row["uptime_ms"] = int(block.times_ms[at])
+        rows.append(row)
+    for name, (_, qualities) in zip(names, scaled, strict=True):
+        for row in rows if qualities else ():
+            if row["row"] in qualities:
+                row.setdefault("quality", {})[name] = decode.QUALITIES[qualities[row["row"]]]
+    return rows
+
+
+def _times(block: Block) -> tuple[dating.Int64s, dating.Codes]:
+    if block.dated is not None:
+        return block.dated.utc_ms, block.dated.quality
+    return block.times_ms, dating.utc_quality(block.times_ms, block.stored.received_ms)
+
+
+def _column(elements: list[object], exp10: int) -> tuple[list[Any], dict[int, int]]:
+    """(values, row -> quality code of those that are not good)."""
+    if exp10 == 0 and set(map(type, elements)) == {int}:
+        return elements, {}
+    column = scale.scale(elements, exp10, decode.MISSING, decode.NOT_FINITE)
+    values: list[Any] = column.value.tolist()
+    if column.absent.any():
+        for row in np.flatnonzero(column.absent).tolist():
+            values[row] = column.texts.get(row)
+    bad = np.flatnonzero(column.quality).tolist()
+    return values, {row: int(column.quality[row]) for row in bad}
