@@ -1,4 +1,4 @@
-"""A backend at a broker: paho as anybody uses it, plain JSON, and the schemas of docs/asyncapi.yaml; nothing of Meuse."""
+"""A backend at a broker: paho as anybody uses it, plain JSON, the schemas of docs/asyncapi.yaml; nothing of Meuse."""
 
 import json
 import re
@@ -38,7 +38,7 @@ class Listener:
         self.heard: list[Heard] = []
         self.listens = False
         self.refused = False
-        self.times: list[float] = []
+        self.turned_away = False
         client_id = f"backend-{secrets.token_hex(4)}"
         self._client = client = paho.Client(CallbackAPIVersion.VERSION2, client_id=client_id)
         if user:
@@ -46,10 +46,16 @@ class Listener:
         client.reconnect_delay_set(1, 1)
         client.on_message = self._message
         client.on_subscribe = self._subscribed
-        client.on_connect = lambda *_: client.subscribe([(topic, 1) for topic in topics or ("meuse/#",)])
+        self._topics = topics or ("meuse/#",)
+        client.on_connect = self._connected
         client.on_disconnect = lambda *_: setattr(self, "listens", False)
         client.connect("127.0.0.1", port)
         client.loop_start()
+
+    def _connected(self, client: paho.Client, userdata: object, flags: object, code: Any, *_: object) -> None:
+        self.turned_away = code.is_failure
+        if not self.turned_away:
+            client.subscribe([(topic, 1) for topic in self._topics])
 
     def _message(self, client: paho.Client, userdata: object, message: paho.MQTTMessage) -> None:
         self.heard.append(Heard(message.topic, message.payload, message.retain))
@@ -93,7 +99,7 @@ def validate(heard: list[Heard]) -> dict[str, int]:
         channel = channel_of(message.topic)
         counts[channel] = counts.get(channel, 0) + 1
         if not message.payload:
-            assert channel == "alert", f"{message.topic} is empty"
+            assert channel in ("alert", "discovery"), f"{message.topic} is empty"
             continue
         (reference,) = DOCUMENT["channels"][channel]["messages"].values()
         payload = DOCUMENT["components"]["messages"][reference["$ref"].rpartition("/")[2]]["payload"]

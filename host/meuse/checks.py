@@ -26,6 +26,7 @@ from meuse.links import tls
 from meuse.links.ble import load_bleak
 from meuse.links.serial import matching
 from meuse.run import LOCK_FILE
+from meuse.topics import embedded
 
 # Below this a day of a busy host may not fit; below the second nothing sensible does.
 LOW_DISK_BYTES = 500 * 1024 * 1024
@@ -50,6 +51,8 @@ def check_host(settings: Settings) -> list[Finding]:
         found.extend(_serial(port, running))
     if settings.ble.devices or settings.ble.service:
         found.append(_ble())
+    if settings.mqtt.embedded:
+        found.append(_embedded())
     return found
 
 
@@ -57,6 +60,8 @@ def check_all(settings: Settings) -> list[Finding]:
     """Everything a person would ask when something seems wrong."""
     data = Path(settings.host.data)
     found = [*check_host(settings), *_keys(data), interpreter(needed=False)]
+    if settings.mqtt.embedded:
+        found.extend(_access(data))
     if (data / FILE_NAME).exists():
         found.extend(storage_checks.check(data))
     else:
@@ -194,6 +199,31 @@ def _keys(data: Path) -> Iterator[Finding]:
             advice = f"chmod 600 {folder / (device + SUFFIX)}"
             yield fail(f"key of {device}", "others may read it", advice)
     yield ok("keys", f"{len(devices)} devices have one")
+
+
+def _embedded() -> Finding:
+    """The program of the broker that the host starts."""
+    try:
+        return ok("nats-server", embedded.binary())
+    except HostError as error:
+        return fail("nats-server", error.message, error.advice)
+
+
+def _access(data: Path) -> Iterator[Finding]:
+    """How backends reach the host's own broker; who may ask the doctor may read the file."""
+    try:
+        access = embedded.known(data)
+    except HostError as error:
+        yield fail("broker", error.message, error.advice)
+        return
+    if access is None:
+        yield note("broker", "makes its ports and passwords at the first start")
+        return
+    path = data / embedded.FOLDER / embedded.ACCESS
+    if path.stat().st_mode & 0o077:
+        yield fail("broker", f"others may read {path}", f"chmod 600 {path}")
+    yield ok("broker", f"listens on {access.host}:{access.port}; passwords are in {path}")
+    yield ok("broker, for backends", access.url(embedded.READER))
 
 
 def interpreter(needed: bool) -> Finding:

@@ -39,6 +39,7 @@ from meuse.links.tcp import TcpLink, room_for
 from meuse.links.udp import UdpLink
 from meuse.status import Status
 from meuse.topics import progress
+from meuse.topics.embedded import EmbeddedBroker
 from meuse.topics.publisher import Options, Publisher
 from meuse.web import WebServer
 
@@ -73,6 +74,7 @@ class Host:
         self.web: list[WebServer] = []
         self.requests: HttpLink | None = None
         self.udp: list[UdpLink] = []
+        self.broker: EmbeddedBroker | None = None
         self.topics: Publisher | None = None
         self._lock: int | None = None
         self._committing: asyncio.Task[None] | None = None
@@ -132,7 +134,12 @@ class Host:
         if not mqtt.wanted:
             await self.journal.write(progress.forget)
             return
-        address = broker.address(mqtt, "mqtt")
+        if mqtt.embedded:
+            self.broker = EmbeddedBroker(self.data, mqtt.listen)
+            await self.broker.start()
+            self._beside.append(asyncio.create_task(self.broker.run(), name="broker"))
+            log.info("a broker of our own at %s:%d", self.broker.access.host, self.broker.access.port)
+        address = self.broker.access.address() if self.broker else broker.address(mqtt, "mqtt")
         secure = broker.secure(mqtt, "mqtt") if address.tls else None
         live_ms, silent_ms = parse_duration(mqtt.live_within), parse_duration(mqtt.silent_after)
         options = Options(live_ms, silent_ms, mqtt.raw, mqtt.discovery)
@@ -229,6 +236,8 @@ class Host:
         for task in self._beside:
             task.cancel()
         await asyncio.gather(*self._beside, return_exceptions=True)
+        if self.broker is not None:
+            await self.broker.stop()
         if self._committing is not None:
             with contextlib.suppress(HostError, TimeoutError):
                 async with asyncio.timeout(LAKE_FINISH_S):
