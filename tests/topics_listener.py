@@ -3,8 +3,10 @@
 import json
 import re
 import secrets
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import jsonschema
 import msgpack
@@ -15,17 +17,18 @@ from paho.mqtt.enums import CallbackAPIVersion
 DOCUMENT = yaml.safe_load((Path(__file__).resolve().parent.parent / "docs/asyncapi.yaml").read_text())
 
 
-class Heard(NamedTuple):
+@dataclass(frozen=True)
+class Heard:
     topic: str
     payload: bytes
     retained: bool  # it stood there when the subscription began
 
-    @property
+    @cached_property
     def form(self) -> dict[str, Any]:
         found: dict[str, Any] = msgpack.unpackb(self.payload) if "/raw/" in self.topic else json.loads(self.payload)
         return found
 
-    @property
+    @cached_property
     def kind(self) -> str:
         """The part of the topic that says what it is: `telemetry`, `alert/...`, `_host/state`."""
         return self.topic.removeprefix("meuse/") if "/_host/" in self.topic else self.topic.split("/", 4)[-1]

@@ -134,7 +134,7 @@ def connect(access: embedded.Access) -> Listener:
 def test_mosquitto_sub_shows_what_the_document_shows(tmp_path: Path) -> None:
     async def scene(broker: Broker) -> None:
         words = [
-            "mosquitto_sub",
+            program("mosquitto_sub", "mosquitto-clients"),
             "-p",
             str(broker.port),
             "-q",

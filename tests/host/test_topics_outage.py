@@ -7,14 +7,18 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from meuse.journal.batch import Batch, Binding, Row
+from meuse.journal.database import FILE_NAME
+from meuse.journal.sqlite import SqliteJournal
 from meuse.links import steady
+from meuse_protocol import columns, messages
 
 from tests.brokers import Broker
 from tests.end_to_end.river import MEUSE
 from tests.firmware.virtual import wait_for
 from tests.host.hosts import ask, key_of, running
 from tests.host.light_board import until
-from tests.host.readings_board import ReadingsBoard
+from tests.host.readings_board import SCHEMA, ReadingsBoard, utc_ms
 from tests.host.test_topics import heard_all, in_order, listening
 from tests.topics_listener import Listener, validate
 
@@ -101,19 +105,8 @@ def test_a_connection_cut_anywhere_loses_nothing_and_keeps_the_order(
 
 def test_the_cursor_survives_a_kill_of_the_host(tmp_path: Path) -> None:
     data = tmp_path / "data"
-
-    async def fill() -> ReadingsBoard:
-        board = ReadingsBoard("stove-1", key_of(data, "stove-1"))
-        board.begin()
-        async with running(data) as host:
-            for _ in range(3_000):
-                board.measure()
-            await board.connect(host.tcp[0].address)
-            await board.drained()
-            board.unplug()
-        return board
-
-    board = asyncio.run(fill())
+    data.mkdir()
+    wanted = asyncio.run(fill(data, 6_000))
     with Broker("mosquitto", tmp_path / "broker") as broker:
         backend = Listener(broker.port)
         wait_for(lambda: backend.listens, "the backend listens")
@@ -128,17 +121,32 @@ def test_the_cursor_survives_a_kill_of_the_host(tmp_path: Path) -> None:
         killed_at = saved(data)
         wait_for(lambda: len(backend.readings()) >= killed_at - 3, "what was on its way arrives")
         with subprocess.Popen([str(MEUSE), "run", "--config", str(config)], stdout=subprocess.DEVNULL) as host:
-            wait_for(lambda: set(board.rows) <= set(backend.readings()), "every reading is published")
+            wait_for(lambda: wanted <= set(backend.readings()), "every reading is published")
+            wait_for(lambda: len(backend.of("_host/state")) >= 3, "this host is up, too")  # the first one's last will
             host.send_signal(signal.SIGTERM)
         backend.close()
     assert host.returncode == 0
     readings = backend.readings()
     twice = len(readings) - len(set(readings))
-    print(f"killed with {killed_at} of {len(board.rows)} written down; {twice} published twice")
+    print(f"killed with {killed_at} of {len(wanted)} written down; {twice} published twice")
     assert twice <= len(readings) - killed_at  # nothing that was written down is published again
     first_again = next((at for at, row in enumerate(readings) if row in readings[:at]), 0)
     assert not twice or readings[first_again][1] > killed_at - 10
     in_order(data, backend, "telemetry")
+
+
+async def fill(data: Path, count: int) -> set[tuple[str, int, int]]:
+    """A journal with so many readings of stove-1 that came just now -> what a backend must get."""
+    now_ms = utc_ms()
+    records = [messages.record(messages.SCHEMA, 1, *SCHEMA.to_body())]
+    for seq in range(2, count + 2):
+        records.append(messages.record(messages.SINGLE, seq, *columns.single(1, now_ms, [seq, 210, seq])))
+    kinds = [messages.SCHEMA] + count * [messages.SINGLE]
+    journal = await SqliteJournal.open(data / FILE_NAME, now_ms)
+    rows = [Row(7, at + 1, kind, now_ms, "test", records[at]) for at, kind in enumerate(kinds)]
+    await journal.commit(Batch(rows=rows, bindings=[Binding(7, "stove-1", now_ms, 1)]))
+    await journal.close()
+    return {("stove-1", seq, 0) for seq in range(2, count + 2)}
 
 
 def saved(data: Path) -> int:

@@ -31,6 +31,10 @@ def block_of(times: list[int], rows: list[list[object]], seq: int = 1, received_
     return block
 
 
+def take(latest: Latest, block: decode.Block) -> bool:
+    return latest.take(block, forms.timed(block), ORIGIN)
+
+
 def test_a_lane_is_done_only_as_far_as_everything_before_is() -> None:
     lane = Lane(10)
     first, none, last = lane.add(11, 2), lane.add(12, 0), lane.add(13, 1)
@@ -81,9 +85,9 @@ def test_the_shelf_publishes_what_changed_and_everything_to_a_new_broker() -> No
 
 def test_the_newest_is_the_one_measured_last_not_the_one_that_came_last() -> None:
     latest = Latest()
-    assert latest.take(block_of([NOON - 20, NOON - 5, NOON - 10], [[200, 1], [201, 2], [202, 3]], 1), ORIGIN)
-    assert not latest.take(block_of([NOON - 60_000], [[999, 9]], 2, NOON + 1), ORIGIN)
-    assert not latest.take(block_of([NOON + 10**11], [[999, 9]], 3), ORIGIN)  # a day that cannot be
+    assert take(latest, block_of([NOON - 20, NOON - 5, NOON - 10], [[200, 1], [201, 2], [202, 3]], 1))
+    assert not take(latest, block_of([NOON - 60_000], [[999, 9]], 2, NOON + 1))
+    assert not take(latest, block_of([NOON + 10**11], [[999, 9]], 3))  # a day that cannot be
     topic, payload = latest.message("stove-1", NOON)
     shown = msgspec.json.decode(payload)["channels"]["flue_temp"]
     assert topic == "meuse/default/default/stove-1/latest"
@@ -95,9 +99,9 @@ def test_the_newest_is_the_one_measured_last_not_the_one_that_came_last() -> Non
 
 def test_a_silent_sensor_is_not_a_silent_board() -> None:
     latest = Latest()
-    latest.take(block_of([NOON], [[200, 1]], 1), ORIGIN)
-    latest.take(block_of([NOON + MINUTE], [[[-1], 1]], 2, NOON + MINUTE), ORIGIN)
-    latest.take(block_of([NOON + 2 * MINUTE], [[[-1], 1]], 3, NOON + 2 * MINUTE), ORIGIN)
+    take(latest, block_of([NOON], [[200, 1]], 1))
+    take(latest, block_of([NOON + MINUTE], [[[-1], 1]], 2, NOON + MINUTE))
+    take(latest, block_of([NOON + 2 * MINUTE], [[[-1], 1]], 3, NOON + 2 * MINUTE))
     known = Presence("stove-1", "tcp:1", 1, NOON, NOON + 2 * MINUTE)
 
     def seen(now_ms: int) -> tuple[str, list[tuple[str, str, str]], set[str]]:
@@ -121,7 +125,7 @@ def test_a_channel_that_reports_seldom_is_given_its_time() -> None:
     latest = Latest()
     for hour in range(2):
         at = NOON + hour * 60 * MINUTE
-        latest.take(block_of([at], [[200, 1]], hour + 1, at), ORIGIN)
+        take(latest, block_of([at], [[200, 1]], hour + 1, at))
     now_ms = NOON + 60 * MINUTE + 100 * MINUTE
     assert states.silent_sensors(latest.devices["stove-1"], "online", now_ms, 35 * MINUTE) == []
 
@@ -130,7 +134,7 @@ def test_a_record_that_unpacks_to_megabytes_goes_in_pieces() -> None:
     """1,024 rows of a long text: 70 bytes on the wire for each that changes, one for all that do not."""
     rows: list[list[object]] = [["x" * 3_000, 1] for _ in range(1_024)]
     block = block_of([NOON - 1_024 + at for at in range(1_024)], rows)
-    pieces = list(forms.pieces(forms.readings(block, ORIGIN, "stove")))
+    pieces = list(forms.pieces(forms.readings(block, forms.timed(block), ORIGIN, "stove")))
     assert len(pieces) > 20 and max(map(len, pieces)) <= forms.MAX_BYTES
     found = [row["row"] for piece in pieces for row in msgspec.json.decode(piece)["rows"]]
     assert found == list(range(1_024))
@@ -138,7 +142,8 @@ def test_a_record_that_unpacks_to_megabytes_goes_in_pieces() -> None:
 
 def test_rows_stand_in_order_of_measured_time() -> None:
     times = [NOON - 10, NOON - 30, NOON - 20]
-    form = forms.readings(block_of(times, [[1, 1], [2, 2], [None, "on"]]), ORIGIN, "stove")
+    block = block_of(times, [[1, 1], [2, 2], [None, "on"]])
+    form = forms.readings(block, forms.timed(block), ORIGIN, "stove")
     assert [(row["row"], row["values"]["code"]) for row in form["rows"]] == [(1, 2), (2, "on"), (0, 1)]
     assert form["rows"][1]["quality"] == {"flue_temp": "missing"} and "quality" not in form["rows"][0]
     assert form["rows"][0]["measured_at"] == moment(NOON - 30)

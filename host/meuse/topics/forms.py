@@ -4,7 +4,7 @@ Works per record and per column, never per value where that can be helped. docs/
 """
 
 from collections.abc import Iterator
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import msgspec
 import numpy as np
@@ -17,13 +17,15 @@ from meuse.topics.names import moment
 # A record of 4 kB may hold 65,000 values. nats-server takes 1 MB, others less; and it must fit our own window.
 MAX_BYTES: Final = 128 * 1024
 
+GOOD: Final = decode.QUALITIES[decode.GOOD]
+
 Form = dict[str, Any]
 
 to_json: Final = msgspec.json.Encoder().encode
 to_msgpack: Final = msgspec.msgpack.Encoder().encode
 
 
-def readings(block: Block, origin: Origin, schema: str) -> Form:
+def readings(block: Block, when: "Timed", origin: Origin, schema: str) -> Form:
     """A DATA or SINGLE record; rows in order of measured time, each with its number in the record."""
     names = [channel for channel, _, _, _ in block.channels]
     scaled = [
@@ -42,35 +44,45 @@ def readings(block: Block, origin: Origin, schema: str) -> Form:
     }
     if block.boot is not None:
         form["boot"] = block.boot
-    form["rows"] = _rows(block, names, scaled)
+    form["rows"] = _rows(block, when, names, scaled)
     return form
 
 
-def newest_ms(block: Block) -> int | None:
-    """When its newest row was measured; None where no row has a time that can be."""
-    times, codes = _times(block)
-    sound = times[(codes != dating.UNDATED) & (codes != dating.ABSURD)]
-    return int(sound.max()) if len(sound) else None
+class Timed(NamedTuple):
+    """When the rows of a block were measured; `newest`: position of the newest whose time can be, None without one."""
+
+    times_ms: dating.Int64s
+    codes: dating.Codes
+    newest: int | None
+
+    @property
+    def newest_ms(self) -> int:
+        """Only where there is a newest."""
+        assert self.newest is not None
+        return int(self.times_ms[self.newest])
 
 
-def newest_row(block: Block) -> tuple[int, int] | None:
-    """(position, measured time) of the newest row that has a time that can be."""
-    times, codes = _times(block)
+def timed(block: Block) -> Timed:
+    if block.dated is not None:
+        times, codes = block.dated.utc_ms, block.dated.quality
+    else:
+        times, codes = block.times_ms, dating.utc_quality(block.times_ms, block.stored.received_ms)
     sound = np.flatnonzero((codes != dating.UNDATED) & (codes != dating.ABSURD))
-    if not len(sound):
-        return None
-    row = int(sound[np.argmax(times[sound])])
-    return row, int(times[row])
+    return Timed(times, codes, int(sound[np.argmax(times[sound])]) if len(sound) else None)
 
 
-def time_quality(block: Block, row: int) -> str:
-    return dating.TIME_QUALITIES[int(_times(block)[1][row])]
+def quality_of(element: object) -> str:
+    """Of one element; cheap, since it is asked for every channel of every record."""
+    if type(element) in (int, str, bool, bytes):
+        return GOOD
+    column = scale.scale([element], 0, decode.MISSING, decode.NOT_FINITE)
+    return str(decode.QUALITIES[column.quality[0]])
 
 
-def value_at(block: Block, column: int, row: int) -> tuple[float | str | None, str]:
-    """(value, quality) of one element."""
-    values, qualities = _column([block.columns[column][row]], block.channels[column][2])
-    return values[0], decode.QUALITIES[qualities.get(0, decode.GOOD)]
+def value_of(element: object, exp10: int) -> float | str | None:
+    """Of one element."""
+    value: float | str | None = _column([element], exp10)[0][0]
+    return value
 
 
 def pieces(form: Form, encode: Any = to_json) -> Iterator[bytes]:
@@ -85,9 +97,9 @@ def pieces(form: Form, encode: Any = to_json) -> Iterator[bytes]:
     yield from pieces(form | {"rows": rows[half:]}, encode)
 
 
-def _rows(block: Block, names: list[str], scaled: list[tuple[list[Any], dict[int, int]]]) -> list[Form]:
-    times, codes = _times(block)
-    texts = (np.datetime_as_string(times.astype("datetime64[ms]"), unit="ms")).tolist()
+def _rows(block: Block, when: Timed, names: list[str], scaled: list[tuple[list[Any], dict[int, int]]]) -> list[Form]:
+    times, codes = when.times_ms, when.codes
+    texts = np.datetime_as_string(times.astype("datetime64[ms]"), unit="ms").tolist()
     rows: list[Form] = []
     values = list(zip(*(column for column, _ in scaled), strict=True))
     for at in np.argsort(times, kind="stable").tolist():
@@ -106,12 +118,6 @@ def _rows(block: Block, names: list[str], scaled: list[tuple[list[Any], dict[int
             if row["row"] in qualities:
                 row.setdefault("quality", {})[name] = decode.QUALITIES[qualities[row["row"]]]
     return rows
-
-
-def _times(block: Block) -> tuple[dating.Int64s, dating.Codes]:
-    if block.dated is not None:
-        return block.dated.utc_ms, block.dated.quality
-    return block.times_ms, dating.utc_quality(block.times_ms, block.stored.received_ms)
 
 
 def _column(elements: list[object], exp10: int) -> tuple[list[Any], dict[int, int]]:

@@ -8,25 +8,46 @@ from typing import Any
 
 import msgspec
 
+from meuse import dating
 from meuse.catalog import Origin
 from meuse.decode import Block
 from meuse.topics import forms
+from meuse.topics.forms import Timed
 from meuse.topics.names import LATEST, milliseconds, moment, of
 
 
 @dataclass(slots=True)
 class Channel:
-    """One channel's newest row. `since_ms`: measured time from which on it has this quality, as far as was seen."""
+    """One channel's newest element. `since_ms`: measured time from which on it has this quality, as far as was seen."""
 
+    element: object  # as on the wire, or a value that was restored
+    exp10: int
+    unit: str
+    quality: str
     measured_ms: int
+    time_quality: str
     received_ms: int
-    shown: dict[str, Any]
+    stream: int
+    seq: int
+    row: int
     since_ms: int
-    interval_ms: int = 0  # from the row that was newest before
+    interval_ms: int  # from the row that was newest before
 
-    @property
-    def quality(self) -> str:
-        return str(self.shown["quality"])
+    def shown(self, now_ms: int) -> dict[str, Any]:
+        """As it stands in the message."""
+        return {
+            "value": forms.value_of(self.element, self.exp10),
+            "unit": self.unit,
+            "quality": self.quality,
+            "quality_since": moment(self.since_ms),
+            "measured_at": moment(self.measured_ms),
+            "time_quality": self.time_quality,
+            "age_ms": max(0, now_ms - self.measured_ms),
+            "received_at": moment(self.received_ms),
+            "stream": self.stream,
+            "seq": self.seq,
+            "row": self.row,
+        }
 
 
 @dataclass(slots=True)
@@ -43,36 +64,35 @@ class Latest:
     def __init__(self) -> None:
         self.devices: dict[str, Device] = {}
 
-    def take(self, block: Block, origin: Origin) -> bool:
+    def take(self, block: Block, when: Timed, origin: Origin) -> bool:
         """Whether anything newer was in it."""
-        newest = forms.newest_row(block)
-        if newest is None:
+        if when.newest is None:
             return False
-        row, measured_ms = newest
+        row, measured_ms, stored = when.newest, when.newest_ms, block.stored
         known = self.devices.setdefault(origin.device, Device(origin))
         known.origin = origin
-        stored = block.stored
+        time_quality = dating.TIME_QUALITIES[when.codes[row]]
         news = False
-        for column, (channel, unit, _, _) in enumerate(block.channels):
+        for (channel, unit, exp10, _), column in zip(block.channels, block.columns, strict=True):
             before = known.channels.get(channel)
             if before is not None and (measured_ms, stored.received_ms) < (before.measured_ms, before.received_ms):
                 continue
-            value, quality = forms.value_at(block, column, row)
-            shown = {
-                "value": value,
-                "unit": unit,
-                "quality": quality,
-                "measured_at": moment(measured_ms),
-                "time_quality": forms.time_quality(block, row),
-                "received_at": moment(stored.received_ms),
-                "stream": stored.stream,
-                "seq": stored.seq,
-                "row": row,
-            }
-            same = before is not None and before.quality == quality
-            since_ms = before.since_ms if before is not None and same else measured_ms
-            interval_ms = measured_ms - before.measured_ms if before is not None else 0
-            known.channels[channel] = Channel(measured_ms, stored.received_ms, shown, since_ms, interval_ms)
+            quality = forms.quality_of(column[row])
+            since_ms = before.since_ms if before is not None and before.quality == quality else measured_ms
+            known.channels[channel] = Channel(
+                column[row],
+                exp10,
+                unit,
+                quality,
+                measured_ms,
+                time_quality,
+                stored.received_ms,
+                stored.stream,
+                stored.seq,
+                row,
+                since_ms,
+                measured_ms - before.measured_ms if before is not None else 0,
+            )
             news = True
         return news
 
@@ -85,10 +105,7 @@ class Latest:
             "site": origin.site,
             "device": device,
             "published_at": moment(now_ms),
-            "channels": {
-                name: each.shown | {"age_ms": max(0, now_ms - each.measured_ms), "quality_since": moment(each.since_ms)}
-                for name, each in known.channels.items()
-            },
+            "channels": {name: each.shown(now_ms) for name, each in known.channels.items()},
         }
         return of(origin, LATEST), forms.to_json(form)
 
@@ -98,7 +115,17 @@ class Latest:
         origin = Origin(form["device"], form["tenant"], form["site"])
         known = self.devices.setdefault(origin.device, Device(origin))
         for name, shown in form["channels"].items():
-            del shown["age_ms"]
-            since_ms = milliseconds(shown.pop("quality_since"))
-            measured_ms = milliseconds(shown["measured_at"])
-            known.channels[name] = Channel(measured_ms, milliseconds(shown["received_at"]), shown, since_ms)
+            known.channels[name] = Channel(
+                shown["value"],
+                0,
+                shown["unit"],
+                shown["quality"],
+                milliseconds(shown["measured_at"]),
+                shown["time_quality"],
+                milliseconds(shown["received_at"]),
+                shown["stream"],
+                shown["seq"],
+                shown["row"],
+                milliseconds(shown["quality_since"]),
+                0,
+            )

@@ -28,6 +28,7 @@ from meuse.lake.files import journal_id
 from meuse.links.broker import BrokerConnection, Publishing, Will
 from meuse.links.steady import Steady
 from meuse.topics import forms, homeassistant, progress
+from meuse.topics.forms import Timed
 from meuse.topics.lane import Entry, Lane
 from meuse.topics.latest import Latest
 from meuse.topics.names import HOST_STATE, LATEST, ROOT, moment
@@ -342,15 +343,15 @@ class Publisher:
             self._waiting.add(taken.id)
             if lane is self._backlog:
                 return  # in one of the two only, since it may go back at any time
-        if taken.block is not None:
-            self._take_block(taken.block)
+        if taken.readings is not None:
+            self._take_readings(*taken.readings)
         entry = lane.add(taken.id, len(taken.messages))
         for message in taken.messages:
             await self._publish(connection, message, entry)
 
-    def _take_block(self, block: Block) -> None:
+    def _take_readings(self, block: Block, when: Timed) -> None:
         origin = self._reader.facts.origin(block.stored.stream)
-        if self._latest.take(block, origin):
+        if self._latest.take(block, when, origin):
             self._news.add(origin.device)
         if self._options.discovery:
             self._announce(block, origin)

@@ -16,7 +16,7 @@ from meuse.catalog import Origin
 from meuse.decode import Block, Stored
 from meuse.query.around import word
 from meuse.topics import forms
-from meuse.topics.forms import Form
+from meuse.topics.forms import Form, Timed
 from meuse.topics.names import BACKFILL, EVENT, RAW, TELEMETRY, moment, of
 
 TAKE_RECORDS: Final = 100
@@ -42,7 +42,7 @@ class Taken(NamedTuple):
     messages: list[Message]
     late: bool = False  # for the other lane
     waits: bool = False
-    block: Block | None = None
+    readings: tuple[Block, Timed] | None = None
 
 
 class Batch(NamedTuple):
@@ -206,20 +206,20 @@ class Reader:
             return Taken(stored.id, [], waits=True)
         if block.quality != decode.GOOD:
             return Taken(stored.id, [self._unread(stored, decode.QUALITIES[block.quality])])
-        if not late and not self._young(block):
+        when = forms.timed(block)
+        if not late and not self._young(stored, when):
             return Taken(stored.id, [], late=True)
         schema = self.facts.schemas[stored.stream, block.sid or 0].name
-        form = forms.readings(block, origin, schema)
+        form = forms.readings(block, when, origin, schema)
         what = BACKFILL if late else TELEMETRY
         messages = [Message(of(origin, what), payload) for payload in forms.pieces(form)]
         if self._raw:
             topic = of(origin, f"{RAW}/{what}")
             messages += [Message(topic, payload) for payload in forms.pieces(form, forms.to_msgpack)]
-        return Taken(stored.id, messages, block=block)
+        return Taken(stored.id, messages, readings=(block, when))
 
-    def _young(self, block: Block) -> bool:
-        newest = forms.newest_ms(block)
-        return newest is not None and newest >= block.stored.received_ms - self._live_within_ms
+    def _young(self, stored: Stored, when: Timed) -> bool:
+        return when.newest is not None and when.newest_ms >= stored.received_ms - self._live_within_ms
 
     def _fact(self, stored: Stored) -> list[Message]:
         """What boots, clocks and records that are no readings say, as events."""
