@@ -106,7 +106,7 @@ def test_a_connection_cut_anywhere_loses_nothing_and_keeps_the_order(
 def test_the_cursor_survives_a_kill_of_the_host(tmp_path: Path) -> None:
     data = tmp_path / "data"
     data.mkdir()
-    wanted = asyncio.run(fill(data, 6_000))
+    wanted = asyncio.run(fill(data, 5_000))
     with Broker("mosquitto", tmp_path / "broker") as broker:
         backend = Listener(broker.port)
         wait_for(lambda: backend.listens, "the backend listens")
@@ -121,7 +121,10 @@ def test_the_cursor_survives_a_kill_of_the_host(tmp_path: Path) -> None:
         killed_at = saved(data)
         wait_for(lambda: len(backend.readings()) >= killed_at - 3, "what was on its way arrives")
         with subprocess.Popen([str(MEUSE), "run", "--config", str(config)], stdout=subprocess.DEVNULL) as host:
-            wait_for(lambda: wanted <= set(backend.readings()), "every reading is published")
+            wait_for(
+                lambda: len(backend.heard) >= len(wanted) and wanted <= set(backend.readings()),
+                "every reading is published",
+            )
             wait_for(lambda: len(backend.of("_host/state")) >= 3, "this host is up, too")  # the first one's last will
             host.send_signal(signal.SIGTERM)
         backend.close()
