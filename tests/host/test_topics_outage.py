@@ -3,6 +3,7 @@
 import asyncio
 import random
 import signal
+import sqlite3
 import subprocess
 from pathlib import Path
 
@@ -156,3 +157,33 @@ def saved(data: Path) -> int:
     """Id of the record up to which nothing is published again."""
     rows = ask(data, "SELECT position FROM cursors WHERE reader = 'topics'")
     return int(str(rows[0][0])) if rows else 0
+
+
+def test_the_newest_values_are_made_good_after_a_kill(tmp_path: Path) -> None:
+    """They are written seldom; what was published since is looked up in the journal."""
+    data = tmp_path / "data"
+    data.mkdir()
+    asyncio.run(fill(data, 300))
+    with Broker("mosquitto", tmp_path / "broker") as broker:
+        config = tmp_path / "meuse.toml"
+        config.write_text(
+            f'[host]\ndata = "{data}"\n[tcp]\nlisten = []\n[mqtt]\nurl = "mqtt://127.0.0.1:{broker.port}"\n'
+        )
+        with subprocess.Popen([str(MEUSE), "run", "--config", str(config)], stdout=subprocess.DEVNULL) as host:
+            wait_for(lambda: saved(data) >= 301, "all is published")
+            with sqlite3.connect(data / FILE_NAME, timeout=30) as db:  # as if they had been written long ago
+                host.kill()
+                host.wait()
+                db.execute("DELETE FROM topics_retained WHERE topic LIKE '%/latest'")
+                db.execute("UPDATE topics_progress SET value = 0 WHERE key = 'shelved'")
+            db.close()
+        broker.kill()
+        broker.start()
+        backend = Listener(broker.port)
+        wait_for(lambda: backend.listens, "the backend listens")
+        with subprocess.Popen([str(MEUSE), "run", "--config", str(config)], stdout=subprocess.DEVNULL) as host:
+            wait_for(lambda: backend.of("latest"), "the newest values")
+            host.kill()
+        assert backend.of("latest")[0]["channels"]["pellets"]["seq"] == 301
+        assert not backend.readings()
+        backend.close()

@@ -54,7 +54,7 @@ def test_ranges_are_clipped_to_what_one_step_reads() -> None:
     assert progress.clipped(ids, 1, 100) == [(5, 6), (9, 9), (100, 104)]
     assert progress.clipped(ids, 105, 100) == [(105, 204)]
     assert progress.clipped(ids, 5_001, 100) == []
-    state = progress.Progress(9_000, ids, RangeSet(), 0, 0)
+    state = progress.Progress(9_000, ids, RangeSet(), 0, 0, 0)
     assert state.safe == 4 and state._replace(late=RangeSet()).safe == 9_000
 
 
@@ -78,6 +78,8 @@ def test_the_shelf_publishes_what_changed_and_everything_to_a_new_broker() -> No
     assert list(shelf.take(9)) == [("b", b"over")]
     shelf.acknowledged("b", b"over")
     assert list(shelf.take(9)) == [("b", b"")]
+    assert shelf.unsaved("b") == []
+    shelf.not_saved(shelf.unsaved())
     assert dict(shelf.unsaved()) == {"b": b""}
     shelf.acknowledged("b", b"")
     assert dict(shelf.unsaved()) == {"b": None} and shelf.topics() == ["a"]

@@ -20,13 +20,17 @@ MAX_RANGES: Final = 10_000
 
 
 class Progress(NamedTuple):
-    """Ids of records; `event` and `gap` are positions in their tables."""
+    """Ids of records; `event` and `gap` are positions in their tables.
+
+    `shelved`: the newest values that stand in `topics_retained` know all records up to this one.
+    """
 
     live: int
     late: RangeSet
     waiting: RangeSet
     event: int
     gap: int
+    shelved: int
 
     @property
     def safe(self) -> int:
@@ -65,6 +69,7 @@ def load(db: sqlite3.Connection) -> Progress:
         RangeSet.from_bytes(kept.get("waiting", b"")),
         kept.get("event", 0),
         kept.get("gap", 0),
+        kept.get("shelved", 0),
     )
 
 

@@ -47,6 +47,14 @@ BURST: Final = 16
 # Progress is written so often; what was published since is published again after a crash.
 SAVE_S: Final = 1.0
 WATCH_S: Final = 2.0
+
+# With many devices looking takes long: no more than a twentieth of the time.
+WATCH_SHARE: Final = 20
+
+# The newest values are written so often; after a crash they are made good from the journal, from so many records.
+SHELVE_S: Final = 30.0
+RESTORE_RECORDS: Final = 20_000
+
 LATEST_S: Final = 0.5
 IDLE_S: Final = 1.0
 
@@ -102,6 +110,7 @@ class Publisher:
         self._beside_due = True  # events or gaps may have come
         self._changed = False
         self._burst = 0
+        self._shelved_at = 0.0
         self._began_ms = clock.utc_ms()
         self.published = 0  # messages that the broker acknowledged
 
@@ -118,8 +127,8 @@ class Publisher:
         self._late, self._waiting = at.late, at.waiting
         # What they waited for may have been passed, and not written down, just before a crash.
         self._reconsider([id for first, last in self._waiting.ranges() for id in range(first, last + 1)])
-        for payload in self._shelf.standing(f"/{LATEST}").values():
-            self._latest.restore(payload)
+        self._shelved = at.shelved
+        await self._restore_latest(at.shelved, at.live)
         for topic in self._shelf.topics():
             if not topic.startswith((f"{ROOT}/", self._options.discovery + "/")):
                 self._shelf.clear(topic)  # announced under a prefix that is not wanted any more
@@ -138,7 +147,7 @@ class Publisher:
 
     async def finish(self) -> None:
         """Write how far it has come; raises JournalError."""
-        await self._save()
+        await self._save(everything=True)
 
     @property
     def connected(self) -> bool:
@@ -148,10 +157,11 @@ class Publisher:
 
     async def _keep_watch(self) -> None:
         while True:
+            began = time.monotonic()
             await self._watch.look(self._before)
             if self._shelf.due:
                 self._wake.set()
-            await asyncio.sleep(WATCH_S)
+            await asyncio.sleep(max(WATCH_S, WATCH_SHARE * (time.monotonic() - began)))
 
     async def _keep_saving(self) -> None:
         while True:
@@ -163,16 +173,37 @@ class Publisher:
             except JournalError:
                 self._changed = True  # the commit queue has said what is wrong
 
-    async def _save(self) -> None:
+    async def _save(self, everything: bool = False) -> None:
+        """In one transaction; the newest values, which change with every reading, only now and then."""
         self._changed = False
         for ids in (self._late, self._waiting):
             progress.bound(ids)
         self._settle()
-        now = progress.Progress(self._live.done, self._late, self._waiting, self._events.done, self._gaps.done)
         # Copies: the other thread writes while this one goes on.
-        now = now._replace(late=_copy(self._late), waiting=_copy(self._waiting))
-        changed = self._shelf.unsaved()
-        await self._journal.write(partial(progress.save, now=now, retained=changed, at_ms=self._clock.utc_ms()))
+        late, waiting = _copy(self._late), _copy(self._waiting)
+        shelve = everything or time.monotonic() - self._shelved_at >= SHELVE_S
+        now = progress.Progress(self._live.done, late, waiting, self._events.done, self._gaps.done, self._shelved)
+        if shelve:
+            self._shelved_at, self._shelved = time.monotonic(), now.safe
+            self._put_latest()
+            now = now._replace(shelved=now.safe)
+        changed = self._shelf.unsaved("" if shelve else f"/{LATEST}")
+        try:
+            await self._journal.write(partial(progress.save, now=now, retained=changed, at_ms=self._clock.utc_ms()))
+        except JournalError:
+            self._shelf.not_saved(changed)
+            raise
+
+    async def _restore_latest(self, shelved: int, live: int) -> None:
+        """The newest values as they stood, and what was published since they were written."""
+        for payload in self._shelf.standing(f"/{LATEST}").values():
+            self._latest.restore(payload)
+        after = max(shelved, live - RESTORE_RECORDS)
+        while after < live:
+            found, after_that = await self._journal.read(partial(self._reader.seen, after=after, last=live))
+            for block, when in found:
+                self._take_readings(block, when)
+            after = after_that or live
 
     async def _expire(self) -> None:
         """What has waited for a day goes as it is."""
@@ -272,14 +303,17 @@ class Publisher:
         now = time.monotonic()
         if self._news and now - self._latest_at >= LATEST_S:
             self._latest_at = now
-            for device in self._news:
-                self._shelf.put(*self._latest.message(device, self._clock.utc_ms()))
-            self._news.clear()
+            self._put_latest()
         count = 0
         for topic, payload in self._shelf.take(TAKE_RECORDS):
             await self._publish(connection, Message(topic, payload), None)
             count += 1
         return count
+
+    def _put_latest(self) -> None:
+        for device in self._news:
+            self._shelf.put(*self._latest.message(device, self._clock.utc_ms()))
+        self._news.clear()
 
     async def _publish_beside(self, connection: BrokerConnection) -> int:
         """Events and gaps."""

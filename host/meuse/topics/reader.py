@@ -30,6 +30,9 @@ _COLUMNS: Final = "id, stream, seq, type, received_ms, record"
 READINGS: Final = (wire.DATA, wire.SINGLE)
 
 
+Readings = tuple[Block, Timed]
+
+
 class Message(NamedTuple):
     topic: str
     payload: bytes
@@ -42,7 +45,7 @@ class Taken(NamedTuple):
     messages: list[Message]
     late: bool = False  # for the other lane
     waits: bool = False
-    readings: tuple[Block, Timed] | None = None
+    readings: Readings | None = None
 
 
 class Batch(NamedTuple):
@@ -82,6 +85,13 @@ class Reader:
         taken = self._taken(found, now_ms, late=True)
         passed = ranges[-1][1] if len(taken) == len(found) else taken[-1].id
         return Batch(taken, _resolving(found[: len(taken)]), passed)
+
+    def seen(self, db: sqlite3.Connection, after: int, last: int) -> tuple[list[Readings], int]:
+        """Readings that were published, and the last record looked at; 0 when there are no more up to `last`."""
+        found = self._records(db, after + 1, last)
+        blocks = [decode.decode(stored, self.facts) for stored in found if stored.type in READINGS]
+        good = [block for block in blocks if block is not None and not block.waits and block.quality == decode.GOOD]
+        return [(block, forms.timed(block)) for block in good], found[-1].id if found else 0
 
     def resolved(self, db: sqlite3.Connection, streams: set[int], first: int, last: int) -> list[int]:
         """Ids of records of `streams` between two ids."""

@@ -60,8 +60,12 @@ class Shelf:
             del self._standing[topic]
             self._unsaved.add(topic)
 
-    def unsaved(self) -> list[tuple[str, bytes | None]]:
-        """What changed since the last time; None: not there any more."""
-        changed = [(topic, self._standing.get(topic)) for topic in self._unsaved]
-        self._unsaved.clear()
-        return changed
+    def unsaved(self, but: str = "") -> list[tuple[str, bytes | None]]:
+        """What changed since the last time, but for topics that end so; None: not there any more."""
+        topics = [topic for topic in self._unsaved if not (but and topic.endswith(but))]
+        self._unsaved.difference_update(topics)
+        return [(topic, self._standing.get(topic)) for topic in topics]
+
+    def not_saved(self, changed: list[tuple[str, bytes | None]]) -> None:
+        """It could not be written: next time."""
+        self._unsaved.update(topic for topic, _ in changed)
