@@ -124,7 +124,6 @@ class Host:
         for wire in self.settings.rs485:
             bus = Bus(wire.baud, wire.boards, parse_duration(wire.poll), wire.latency_ms)
             await self._start_link(Rs485Link(wire.port, bus, self.bridge.opened_bus))
-
         if self.settings.ble.devices or self.settings.ble.service:
             await self._start_link(BleLink(self.settings.ble, self.bridge.opened, load_bleak(), self.bridge.count))
 

@@ -16,7 +16,7 @@ from meuse_protocol import messages
 from tests.brokers import BROKERS, Broker
 from tests.firmware.virtual import wait_for
 from tests.host.hosts import ask, key_of, running
-from tests.host.light_board import until
+from tests.host.light_board import now_ms, until
 from tests.host.readings_board import ReadingsBoard, utc_ms
 from tests.topics_listener import Listener, validate
 
@@ -236,6 +236,37 @@ def test_latest_is_by_measured_time_and_survives_a_restart(tmp_path: Path) -> No
         assert [heard.retained for heard in third.heard if heard.kind == "latest"] == [True]
         assert [form["presence"] for form in third.of("state")] == ["offline"]
         third.close()
+
+    with Broker("mosquitto", tmp_path / "broker") as broker:
+        asyncio.run(scene(broker))
+
+
+def test_a_silent_board_is_told_from_one_that_went_and_a_heartbeat_is_enough(tmp_path: Path) -> None:
+    async def scene(broker: Broker) -> None:
+        backend = Listener(broker.port)
+        await listening(backend)
+
+        def presences() -> list[str]:
+            return [form["presence"] for form in backend.of("state")]
+
+        async with running(tmp_path, **settings(broker, silent_after="1s")) as host:
+            board = ReadingsBoard("stove-1", key_of(tmp_path, "stove-1"))
+            board.begin()
+            await board.connect(host.tcp[0].address)
+            await until(lambda: "silent" in presences(), "the link is up, and nothing comes")
+            await until(lambda: backend.of("alert/board-silent"), "that is worth an alert")
+            heard = len(presences())
+            board.endpoint._ask_time(now_ms())
+            board._pump()
+            await until(lambda: "online" in presences()[heard:], "it asked for the time: it is there")
+            cleared = "meuse/default/default/stove-1/alert/board-silent"
+            await until(lambda: [h for h in backend.heard if h.topic == cleared and not h.payload], "the alert is over")
+            board.unplug()
+            await until(lambda: presences()[-1] == "offline", "it went")
+        backend.close()
+        states = [form["state"] for form in backend.of("alert/board-silent")]
+        assert states[:2] == ["firing", "resolved"]
+        validate(backend.heard)
 
     with Broker("mosquitto", tmp_path / "broker") as broker:
         asyncio.run(scene(broker))
