@@ -16,6 +16,9 @@ from meuse_protocol import columns, messages
 from meuse_protocol.received import RangeSet
 from meuse_protocol.schema import Schema
 
+from tests.topics_listener import validator
+
+READINGS = validator({"$ref": "#/components/schemas/readings"})
 NOON = 1_767_268_800_000
 ORIGIN = Origin("stove-1", "default", "default")
 CHANNELS = [("flue_temp", "Cel", -1, 0), ("code", "", 0, 2)]
@@ -154,3 +157,27 @@ def test_rows_stand_in_order_of_measured_time() -> None:
 def test_moments_are_read_as_they_are_written() -> None:
     for ms in (0, 1, 999, NOON + 7, int(np.iinfo(np.int32).max) * 1_000 + 999, 253_402_300_799_999):
         assert milliseconds(moment(ms)) == ms
+
+
+def test_whatever_a_board_may_send_is_a_message_that_the_document_describes() -> None:
+    """The edges of the wire's integers, scales and times, and everything that is no number."""
+    extremes: list[object] = [2**63 - 1, -(2**63), 0, 1e308, float("nan"), float("inf"), "", "\u20ac\x00", b"\xff"]
+    extremes += [True, None, [-1], [-127]]
+    for exp10 in (-18, 0, 18):
+        channels = [("flue_temp", "Cel", exp10, 0), ("code", "", exp10, 2)]
+        facts = catalog.Facts()
+        facts.schemas[7, 1] = Schema(1, "stove", 3_600_000, channels)
+        for element in extremes:
+            for tick, boot in ((0, None), (2**62, None), (0, 3), (2**62, 3)):
+                record = messages.record(messages.SINGLE, 1, *columns.single(1, tick, [element, 1], boot))
+                block = decode.decode(Stored(1, 7, 1, messages.SINGLE, NOON, record), facts)
+                assert block is not None
+                form = forms.readings(block, forms.timed(block), ORIGIN, "stove")
+                (payload,) = forms.pieces(form)
+                READINGS.validate(msgspec.json.decode(payload))
+                assert msgspec.msgpack.decode(next(forms.pieces(form, forms.to_msgpack))) == msgspec.json.decode(
+                    payload
+                )
+                latest = Latest()
+                if latest.take(block, forms.timed(block), ORIGIN):
+                    latest.message("stove-1", NOON)
