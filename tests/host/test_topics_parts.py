@@ -93,6 +93,7 @@ def test_the_newest_is_the_one_measured_last_not_the_one_that_came_last() -> Non
     assert take(latest, block_of([NOON - 20, NOON - 5, NOON - 10], [[200, 1], [201, 2], [202, 3]], 1))
     assert not take(latest, block_of([NOON - 60_000], [[999, 9]], 2, NOON + 1))
     assert not take(latest, block_of([NOON + 10**11], [[999, 9]], 3))  # a day that cannot be
+    assert not take(latest, block_of([NOON - 5], [[777, 7]], 0))  # measured at once, and made before
     topic, payload = latest.message("stove-1", NOON)
     shown = msgspec.json.decode(payload)["channels"]["flue_temp"]
     assert topic == "meuse/default/default/stove-1/latest"

@@ -33,6 +33,12 @@ class Channel:
     since_ms: int
     interval_ms: int  # from the row that was newest before
 
+    def newer_than(self, measured_ms: int, stream: int, seq: int) -> bool:
+        """Whatever came first; of two measured at once the later record counts."""
+        if self.stream == stream:
+            return (self.measured_ms, self.seq) > (measured_ms, seq)
+        return self.measured_ms > measured_ms
+
     def shown(self, now_ms: int) -> dict[str, Any]:
         """As it stands in the message."""
         return {
@@ -75,7 +81,7 @@ class Latest:
         news = False
         for (channel, unit, exp10, _), column in zip(block.channels, block.columns, strict=True):
             before = known.channels.get(channel)
-            if before is not None and (measured_ms, stored.received_ms) < (before.measured_ms, before.received_ms):
+            if before is not None and before.newer_than(measured_ms, stored.stream, stored.seq):
                 continue
             quality = forms.quality_of(column[row])
             since_ms = before.since_ms if before is not None and before.quality == quality else measured_ms

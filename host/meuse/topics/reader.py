@@ -17,7 +17,7 @@ from meuse.decode import Block, Stored
 from meuse.query.around import word
 from meuse.topics import forms
 from meuse.topics.forms import Form, Timed
-from meuse.topics.names import BACKFILL, EVENT, RAW, TELEMETRY, moment, of
+from meuse.topics.names import BACKFILL, EVENT, HOST, RAW, TELEMETRY, moment, of
 
 TAKE_RECORDS: Final = 100
 ENOUGH_BYTES: Final = 512 * 1024
@@ -267,7 +267,7 @@ class Reader:
         """`id` is unique with the journal's; an event of no device is the host's."""
         form: Form = {"id": f"{self._journal_id}-{id}", "at": moment(at_ms), "kind": kind}
         if device is None:
-            return Message("meuse/_host/event", forms.to_json(form | more))
+            return Message(f"{HOST}/{EVENT}", forms.to_json(form | more))
         origin = self.origin_of(device)
         whose = {"tenant": origin.tenant, "site": origin.site, "device": device}
         return Message(of(origin, EVENT), forms.to_json(whose | form | more))
