@@ -110,7 +110,8 @@ def _endpoint(app, link, settings: dict, psk, shared: bool, relay):
     aes = None
     if settings.get("sealed"):
         from .cipher import aes
-    made = kind(app.device, app.log.stream, psk, app.log, mac_bytes=settings.get("mac_bytes", 8), aes=aes)
+    window, mac_bytes = getattr(link, "window", 32), settings.get("mac_bytes", 8)
+    made = kind(app.device, app.log.stream, psk, app.log, window, mac_bytes, aes)
     if relay:
         relay.upward(made)
     return made

@@ -97,6 +97,7 @@ class Board:
         self.values(flue=215, water=4180)
         self.memory = Memory()
         self.process: subprocess.Popen[bytes] | None = None
+        self._ports: dict[str, socket.socket] = {}  # beside the cable: name in the environment -> the board's end
         self._sockets: list[socket.socket] = []
 
     def deploy(self, settings: dict[str, Any]) -> None:
@@ -121,7 +122,7 @@ class Board:
         return self
 
     def _spawn(self, cable: socket.socket) -> None:
-        self.spawn({"MEUSE_UART0": cable})
+        self.spawn({"MEUSE_UART0": cable} | self._ports)
 
     def spawn(self, ports: dict[str, socket.socket]) -> None:
         """Starts the process; its serial ports, by the name that bench.py looks for."""
@@ -139,7 +140,7 @@ class Board:
         self.deframer = Deframer(2048)
 
     def poll(self, wait_s: float = 0.02) -> None:
-        now = int(time.monotonic() * 1000)
+        now = self.now_ms()
         readable, _, _ = select.select([self.socket], [], [], wait_s)
         data = b""
         if readable:
@@ -159,6 +160,10 @@ class Board:
             else:
                 self.damaged += 1
         self._store(now)
+
+    def now_ms(self) -> int:
+        """The host's clock."""
+        return int(time.monotonic() * 1000)
 
     def hung_up(self) -> None:
         time.sleep(0.01)  # nothing will come any more

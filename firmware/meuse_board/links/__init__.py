@@ -22,6 +22,7 @@
     damaged             frames received that were no frames
 and, where there is something to say:
     needs_key           True where hosts refuse every board without a key
+    window              most records in flight, where 32 are too many
     keep_alive_ms       after so long without a packet sent a PING goes out (0: never), for what forgets idle ways back
 
     signal              ", " and how strong it is, in words; "" while nobody knows

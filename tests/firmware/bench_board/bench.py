@@ -81,11 +81,34 @@ class Slots:
 sys.modules["meuse_board.card"] = Slots
 
 
+class Spi:
+    """A bus whose other end a test holds: a message is what to do (write, read, select) and how many or which."""
+
+    def __init__(self, fd):
+        self._port = open(fd, "r+b", buffering=0)
+
+    def write(self, data):
+        self._port.write(bytes((0, len(data))) + data)
+
+    def read(self, size):
+        self._port.write(bytes((1, size)))
+        data = b""
+        while len(data) < size:
+            data += self._port.read(size - len(data)) or sys.exit(3)
+        return data
+
+    def select(self, level):
+        self._port.write(bytes((2, level)))
+
+
+spi = Spi(int(os.getenv("MEUSE_SPI"))) if os.getenv("MEUSE_SPI") else None
+
+
 class Bench:
     """Hardware as the application knows it: descriptors for ports, a file for a watchdog."""
 
     def bus(self, name):
-        return None
+        return spi
 
     def serial(self, settings):
         """UART 0 is also what the board has without being told."""
@@ -95,7 +118,9 @@ class Bench:
         return open(int(os.getenv("MEUSE_UART%d" % number)), "r+b", buffering=0)
 
     def output(self, number):
-        """A pin whose levels are noted, from the first to the last, in FOLDER/pin.NUMBER."""
+        """A pin whose levels are noted, from the first to the last, in FOLDER/pin.NUMBER; 99 selects on the bus."""
+        if number == 99:
+            return spi.select
 
         def level(on):
             with open(folder + "/pin.%d" % number, "a") as f:
