@@ -22,7 +22,7 @@ from meuse.fast_check import check
 from meuse.identity import Identity, TrustedLinks
 from meuse.journal.batch import Binding
 from meuse.journal.commit import CommitQueue
-from meuse.links import Wire, serial
+from meuse.links import Wire, lorawan, serial
 from meuse.presence import Presence, Presences
 from meuse.session import Session
 
@@ -36,6 +36,13 @@ WINDOW = 32
 
 # A connection on which nobody has said a HELLO that holds is worth no more than this.
 STRANGER_S = 30.0
+
+# LoRaWAN has an integrity check of its own, answers cost air time of a gateway that serves thousands, and a board may
+# speak once an hour: an ACK for every eighth record, or after an hour, or when the board asks.
+LORAWAN_MAC_BYTES = 4
+LORAWAN_ACKS = (8, 3_600_000)
+LORAWAN_STRANGER_S = 24 * 3600.0
+LORAWAN_ASK = 60  # times later and more rarely
 
 # What a board lists in HELLO may still be on its way; then it is asked for.
 ASK_AFTER_S = 10.0
@@ -93,7 +100,7 @@ class Bridge:
             session.call()
         else:
             session.stranger = True
-            self._later(STRANGER_S, session, self._expect)
+            self._later(self._patience_s(session), session, self._expect)
         return session
 
     def has_key(self, device: str) -> bool:
@@ -112,6 +119,8 @@ class Bridge:
     def _endpoint(self, name: str, kind: str, window: int, boards: int = 0) -> HostEndpoint:
         trusted = kind in self._trusted or name in self._trusted
         directory: Directory = self._trusting.directory(name) if trusted else self._identity
+        if kind == lorawan.KIND:
+            return HostEndpoint(directory, trusted, LORAWAN_MAC_BYTES, window, check, acks=LORAWAN_ACKS)
         return HostEndpoint(directory, trusted, window=window, check=check, boards=boards)
 
     def _begin(self, session: Session, wire: Wire) -> None:
@@ -122,9 +131,17 @@ class Bridge:
     def _expect(self, session: Session) -> None:
         """Nobody has said who they are for a while. While nothing is read, nobody could."""
         if self._held:
-            self._later(STRANGER_S, session, self._expect)
+            self._later(self._patience_s(session), session, self._expect)
         elif session.device is None:
             self.send_away(session)
+
+    @staticmethod
+    def _patience_s(session: Session) -> float:
+        return LORAWAN_STRANGER_S if session.kind == lorawan.KIND else STRANGER_S
+
+    @staticmethod
+    def _rarity(session: Session) -> int:
+        return LORAWAN_ASK if session.kind == lorawan.KIND else 1
 
     def send_away(self, session: Session) -> None:
         """A stranger took too long, or too much."""
@@ -196,7 +213,7 @@ class Bridge:
             log.info("%s: on %s", device, name)
             self.commits.event("link-up", device, name)
         self.commits.binding(Binding(stream, device, now_ms, hello.next_seq, new=False))
-        self._later(ASK_AFTER_S, session, self._ask, hello)
+        self._later(ASK_AFTER_S * self._rarity(session), session, self._ask, hello)
 
     def relayed(self, session: Session) -> None:
         """A relay speaks there. Nothing tells when a board behind it is gone, but that it says nothing."""
@@ -261,7 +278,7 @@ class Bridge:
             session.need(stream, NEED_ANCHOR, None)
         else:
             return
-        self._later(ASK_AGAIN_S, session, self._ask, hello)
+        self._later(ASK_AGAIN_S * self._rarity(session), session, self._ask, hello)
 
     def count(self, name: str, by: int = 1) -> None:
         self.counters[name] = self.counters.get(name, 0) + by

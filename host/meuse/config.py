@@ -22,6 +22,8 @@ DEFAULT_FILE = "meuse.toml"
 
 LINK_KINDS = ("serial", "rs485", "tcp", "tls", "file")
 
+APPLICATION = re.compile(r"[A-Za-z0-9-]{0,64}")
+
 # Nobody asked for this address when a host's `tcp.listen` is this very list.
 DEFAULT_LISTEN = ["127.0.0.1:7878"]
 
@@ -98,12 +100,16 @@ class SerialSettings:
 
 
 @dataclass(frozen=True)
-class MqttLinkSettings:
+class BrokerSettings:
     url: str = field(default="", metadata=about("broker that boards use, mqtt://USER:PASSWORD@HOST:PORT or mqtts://"))
     password_file: str = field(default="", metadata=about("file that holds the password, instead of the address"))
     ca: str = field(default="", metadata=about("certificates to check an mqtts broker by; default: the system's"))
     cert: str = field(default="", metadata=about("our own certificate, where the broker asks for one"))
     key: str = field(default="", metadata=about("its key, where it is not in the same file"))
+
+
+@dataclass(frozen=True)
+class MqttLinkSettings(BrokerSettings):
     max_devices: int = field(
         default=10_000,
         metadata=about("topics at a time; then the one silent longest makes way", low=1, high=60_000),
@@ -122,12 +128,8 @@ class BleSettings:
 
 
 @dataclass(frozen=True)
-class MqttSettings:
+class MqttSettings(BrokerSettings):
     url: str = field(default="", metadata=about("broker for backends, mqtt://USER:PASSWORD@HOST:PORT or mqtts://"))
-    password_file: str = field(default="", metadata=about("file that holds the password, instead of the address"))
-    ca: str = field(default="", metadata=about("certificates to check an mqtts broker by; default: the system's"))
-    cert: str = field(default="", metadata=about("our own certificate, where the broker asks for one"))
-    key: str = field(default="", metadata=about("its key, where it is not in the same file"))
     embedded: bool = field(default=False, metadata=about("start a broker of our own, instead of naming one"))
     listen: str = field(
         default="127.0.0.1:0",
@@ -143,6 +145,16 @@ class MqttSettings:
     @property
     def wanted(self) -> bool:
         return bool(self.url) or self.embedded
+
+
+@dataclass(frozen=True)
+class LorawanSettings(BrokerSettings):
+    application: str = field(default="", metadata=about("ChirpStack's id of the application; empty: all of them"))
+    f_port: int = field(default=77, metadata=about("the port our boards use; others are not read", low=1, high=223))
+    max_devices: int = field(
+        default=10_000,
+        metadata=about("boards at a time; then the one silent longest makes way", low=1, high=60_000),
+    )
 
 
 class BrokerAddress(typing.NamedTuple):
@@ -213,6 +225,7 @@ class Settings:
     serial: list[SerialSettings] = field(default_factory=list)
     mqtt: MqttSettings = field(default_factory=MqttSettings)
     mqtt_link: list[MqttLinkSettings] = field(default_factory=list)
+    lorawan: LorawanSettings = field(default_factory=LorawanSettings)
     rs485: list[Rs485Settings] = field(default_factory=list)
     ble: BleSettings = field(default_factory=BleSettings)
     sms: SmsSettings = field(default_factory=SmsSettings)
@@ -283,6 +296,10 @@ def read_settings(table: dict[str, Any], name: str) -> Settings:
     _check_mqtt(settings.mqtt, f"{name}: mqtt")
     for number, broker in enumerate(settings.mqtt_link):
         _check_broker(broker, f"{name}: mqtt_link[{number}]")
+    if settings.lorawan != LorawanSettings():
+        _check_broker(settings.lorawan, f"{name}: lorawan")
+    if not APPLICATION.fullmatch(settings.lorawan.application):
+        raise ConfigError(f"{name}: lorawan.application is no id", "copy it from ChirpStack, or leave it out for all")
     for address in settings.http.listen:
         parse_address(address, f"{name}: http.listen")
     _check_tls(settings, name)
@@ -300,7 +317,7 @@ def read_settings(table: dict[str, Any], name: str) -> Settings:
                 f"{name}: trust.links: {link!r} cannot be trusted: a sender's number can be forged",
                 "give every device with SMS a key, and leave it out here",
             )
-        if link.partition(":")[0] == "mqtt":
+        if link.partition(":")[0] in ("mqtt", "lorawan"):
             raise ConfigError(
                 f"{name}: trust.links: boards behind a broker need keys", f"take {link!r} out; provision the boards"
             )
@@ -428,7 +445,7 @@ def parse_broker(url: str, where: str) -> BrokerAddress:
     return BrokerAddress(parts.hostname, port or (8883 if tls else 1883), tls, user, password, client_id)
 
 
-def _check_broker(link: MqttLinkSettings | MqttSettings, where: str) -> None:
+def _check_broker(link: BrokerSettings, where: str) -> None:
     if not link.url:
         raise ConfigError(f"{where}.url is missing", "name a broker, such as mqtt://broker.local:1883")
     broker = parse_broker(link.url, f"{where}.url")

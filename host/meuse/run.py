@@ -31,6 +31,7 @@ from meuse.lake.task import LakeWriter
 from meuse.links import Link, broker, tls
 from meuse.links.ble import BleLink, load_bleak
 from meuse.links.http import HttpLink
+from meuse.links.lorawan import LorawanLink
 from meuse.links.mqtt import MqttLink
 from meuse.links.rs485 import Rs485Link
 from meuse.links.serial import SerialLink
@@ -121,6 +122,9 @@ class Host:
             await self._start_link(MqttLink(table, self.bridge.opened, KeyStore(self.data / KEYS_FOLDER).devices()))
         if self.settings.sms.port:
             await self._start_link(SmsLink(self.settings.sms, self.bridge.opened, self.bridge.count))
+        if self.settings.lorawan.url:
+            lorawan, bridge = self.settings.lorawan, self.bridge
+            await self._start_link(LorawanLink(lorawan, bridge.opened, bridge.turned_away, bridge.count))
         for wire in self.settings.rs485:
             bus = Bus(wire.baud, wire.boards, parse_duration(wire.poll), wire.latency_ms)
             await self._start_link(Rs485Link(wire.port, bus, self.bridge.opened_bus))

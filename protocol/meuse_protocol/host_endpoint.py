@@ -32,7 +32,7 @@ from collections import namedtuple
 from . import columns_decode, messages, states
 from .auth import UP, equal, mac
 from .errors import ContentError, PacketError, RemoteError
-from .host_replies import ACK_DELAY_MS, Due, Replies
+from .host_replies import ACK_DELAY_MS, ACKS, Due, Replies
 from .host_states import (
     CALM,
     FLOOD,
@@ -84,6 +84,7 @@ class HostEndpoint:
     what is sealed; without it such records are stored as they came.
     boards: how many may share the wire, 1 to 127, each speaking when it is polled; 0: there is one,
     and it speaks when it likes.
+    acks: after how many records, and after how many ms at the latest, an ACK goes unasked.
     """
 
     def __init__(
@@ -95,6 +96,7 @@ class HostEndpoint:
         check: "Check" = columns_decode.check,
         aes: "Aes | None" = None,
         boards: int = 0,
+        acks: "tuple[int, int]" = ACKS,
     ) -> None:
         self.state = OPEN
         self.counters: dict[str, int] = {}
@@ -104,7 +106,7 @@ class HostEndpoint:
         self._check = check
         self._aes = aes
         self._events: list[Any] = []
-        self._replies = Replies(mac_bytes, window, boards)
+        self._replies = Replies(mac_bytes, window, boards, acks)
         self._forged = Rate(FORGED_MAX, SECOND_MS)
         self._patience = Patience(FORGED_MAX, SECOND_MS, MUTE_MS)  # with HELLOs behind a relay
         self._mute_ms = 0

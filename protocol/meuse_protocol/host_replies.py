@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 FEATURES = 0
 ACK_EVERY = 2  # records: half the ACKs for one more one-way delay at worst
 ACK_DELAY_MS = 250
+ACKS = (ACK_EVERY, ACK_DELAY_MS)  # where answers are dear, rarer
 PAIRS_MAX = 16  # (gap, run) pairs in one ACK: as many holes as half a window can have
 STREAMS_MAX = 1024  # remembered on one link; others are found again through the directory
 COMMANDS_MAX = 32  # waiting for one stream: as many as a board remembers
@@ -70,7 +71,10 @@ class Replies:
     several: a relay sends other boards' packets along with its own, so that nothing is called 0.
     """
 
-    def __init__(self, mac_bytes: int, window: int, boards: int = 0) -> None:
+    def __init__(
+        self, mac_bytes: int, window: int, boards: int = 0, acks: "tuple[int, int]" = ACKS
+    ) -> None:
+        self._acks = acks
         self.window = window
         self.boards = boards
         self.several = False
@@ -140,11 +144,12 @@ class Replies:
     def ack_stored(self, due: Due, seqs: list[int], now_ms: int) -> None:
         """Records became durable: at once where the board waits for it, else coalesced."""
         due.stored += len(seqs)
-        urgent = due.stored >= min(ACK_EVERY, max(1, self.window // 2))
+        every, delay_ms = self._acks
+        urgent = due.stored >= min(every, max(1, self.window // 2))
         if due.at_once:
             urgent = urgent or any([seq in due.at_once for seq in seqs])
             due.at_once.difference_update(seqs)
-        self.ack_at(due, now_ms if urgent else now_ms + ACK_DELAY_MS)
+        self.ack_at(due, now_ms if urgent else now_ms + delay_ms)
 
     def ack_all(self, now_ms: int) -> None:
         """The window changed: everyone is told."""

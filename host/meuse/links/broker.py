@@ -9,14 +9,14 @@ import asyncio
 import ssl
 from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 import paho.mqtt.client as paho
 from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode
 from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 
-from meuse.config import BrokerAddress, parse_broker
+from meuse.config import BrokerAddress, BrokerSettings, parse_broker
 from meuse.errors import ConfigError
 
 KEEP_ALIVE_S = 60
@@ -226,21 +226,6 @@ class BrokerConnection:
     def _end(self, why: str) -> None:
         if not self.lost.done():
             self.lost.set_result(why)
-
-
-class BrokerSettings(Protocol):
-    """What both tables say that name a broker."""
-
-    @property
-    def url(self) -> str: ...
-    @property
-    def password_file(self) -> str: ...
-    @property
-    def ca(self) -> str: ...
-    @property
-    def cert(self) -> str: ...
-    @property
-    def key(self) -> str: ...
 
 
 def address(settings: BrokerSettings, where: str) -> BrokerAddress:
