@@ -61,6 +61,7 @@ LATE = (  # loaded by name when the settings or a person ask for them, or given 
     "meuse_protocol.sealing",
     "meuse_protocol.shared_endpoint",
     "meuse_protocol.polled",
+    "meuse_protocol.rare_answers",
 )
 CALLED_BY_C = {"readblocks", "writeblocks", "ioctl"}  # littlefs calls a block device by these names
 

@@ -20,6 +20,7 @@ if __name__ == "__main__":
     sys.path[:0] = [str(ROOT), str(ROOT.parent / "protocol")]
 
 from certificates import der  # noqa: E402
+from meuse_board.links.airtime import air_ms, usual_bytes  # noqa: E402
 from meuse_protocol.msgpack import pack, put  # noqa: E402
 from product_keys import (  # noqa: E402
     BATCH,
@@ -48,6 +49,15 @@ FLAGS = {"pulse": COUNTER, "digital": STATE}
 IN_UNIT = ("deadband", "low", "high", "hysteresis", "per_pulse", "index")  # scaled like values
 MAX_SEGMENTS = 24  # FlashLog's own
 MAX_CHANNELS = 64  # of one schema
+WIRED = ("file", "rs485", "lora", "lorawan", "sms")  # kinds that meuse_board/wiring.py has to join
+LONGEST_MS = 5_000  # a LoRa packet: a longer one meets others, and waits for half an hour's share
+EU_DUTY = (  # kHz, kHz, per mille: ERC recommendation 70-03, annex 1, bands h1.3 to h1.7
+    (863_000, 868_000, 1),
+    (868_000, 868_600, 10),
+    (868_700, 869_200, 1),
+    (869_400, 869_650, 100),
+    (869_700, 870_000, 10),
+)
 NAMES = {"alarm_low": "low", "alarm_high": "high", "alarm_hysteresis": "hysteresis"}
 
 Settings = dict[str, Any]
@@ -115,6 +125,9 @@ def settings(path: Path, host: str | None = None, links: Sequence[str] = (), key
     _refuse_relay_without_way_up(out["links"], table)
     out["outputs"] = [t.take(OUTPUT) for t in table.array("outputs")]
     table.done()
+    for i, link in enumerate(out["links"]):
+        if link["kind"] == "lora" and out["buses"].get(link["bus"], {}).get("kind") != "spi":
+            raise table.error(f"links.{i}.bus", f"add [buses.{link['bus']}] with kind = \"spi\" and its pins")
     _refuse_shared_pins(channels, out, table)
     _share_modem(out["links"], table)
     return out
@@ -141,12 +154,12 @@ def _link(t: Table, host: str | None, folder: Path, keyed: bool) -> Settings:
     link: Settings = {"kind": kind, **t.take({**LINKS[kind], **SEVERAL})}
     if not link["sealed"]:
         del link["sealed"]
-    special = link.keys() & {"carries", "budget_kb", "sealed", "keep_alive_ms"} or kind in ("file", "rs485", "sms")
+    special = link.keys() & {"carries", "budget_kb", "sealed", "keep_alive_ms"} or kind in WIRED
     if special and "cost" not in link:
         link["cost"] = USUAL_COST[kind]  # the board looks for what is special where it finds a cost
     _for_others(t, kind, link, keyed)
     _secure(t, link, folder)
-    if link["max_pdu"] == LINKS[link["kind"]]["max_pdu"].default:
+    if link.get("max_pdu", 0) == LINKS[link["kind"]]["max_pdu"].default:
         del link["max_pdu"]
     if link["kind"] == "serial":
         link["kind"] = "uart"
@@ -161,6 +174,11 @@ def _link(t: Table, host: str | None, folder: Path, keyed: bool) -> Settings:
         _complete_http(t, link)
     elif link["kind"] == "mqtt":
         _complete_mqtt(t, link)
+    elif link["kind"] == "lora":
+        _complete_lora(t, link)
+    elif link["kind"] == "lorawan":
+        _unnamed(link)
+        link["mac_bytes"] = 4  # the network checks integrity, too
     return link
 
 
@@ -204,6 +222,25 @@ def _refuse_relay_without_way_up(links: list[Settings], table: Table) -> None:
         link["kind"] not in ("file", "rs485", "sms") and link.get("carries", "all") == "all" for link in links
     ):
         raise table.error("links", "what others send needs a way up: add one that carries all, not file, rs485 or sms")
+
+
+def _complete_lora(t: Table, link: Settings) -> None:
+    size = link.get("max_pdu", usual_bytes(link["sf"]))
+    takes_ms = air_ms(size, link["sf"], link["bandwidth_khz"], link["coding"])
+    if takes_ms > LONGEST_MS:
+        raise t.error("max_pdu", f"{size} bytes are {takes_ms} ms on the air, more than {LONGEST_MS}: take less")
+    for low_khz, high_khz, permille in EU_DUTY:
+        if low_khz <= link["frequency_khz"] <= high_khz and link["duty_permille"] > permille:
+            band = f"from {low_khz / 1000:.3f} to {high_khz / 1000:.3f} MHz Europe allows {permille / 10:g} %"
+            raise t.error("duty", band)
+    _unnamed(link)
+
+
+def _unnamed(link: Settings) -> None:
+    """Takes out what the board takes anyway."""
+    for name, key in LINKS[link["kind"]].items():
+        if key.default is not None and link.get(key.name or name) == key.default:
+            del link[key.name or name]
 
 
 def _complete_mqtt(t: Table, link: Settings) -> None:

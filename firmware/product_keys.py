@@ -18,6 +18,7 @@ DURATION = re.compile(r"(\d+) ?(ms|s|min|h|d)")
 SIZE = re.compile(r"(\d+) ?([kM])B")
 UNITS_MS = {"ms": 1, "s": 1000, "min": 60_000, "h": 3_600_000, "d": 86_400_000}
 DAY_MS = 86_400_000
+LORAWAN = 0x34  # the sync word of public LoRaWAN networks
 
 Reader = Callable[[Any], Any]  # gives the value, or raises ValueError that says what it must be
 
@@ -240,6 +241,32 @@ def one_of(*choices: Any) -> Reader:
     return read
 
 
+def megahertz(value: Any) -> int:
+    found = number(value) * 1000
+    if found.denominator != 1 or not 137_000 <= found <= 1_020_000:
+        raise ValueError("is a frequency in MHz, 137 to 1020, with at most three decimals")
+    return int(found)
+
+
+def percent(value: Any) -> int:
+    found = number(value) * 10
+    if found.denominator != 1 or not 1 <= found <= 1000:
+        raise ValueError("is a share in percent, 0.1 to 100")
+    return int(found)
+
+
+def network(value: Any) -> int:
+    if value == LORAWAN:
+        raise ValueError("is another number: 52 (0x34) is LoRaWAN's")
+    return whole(0, 255)(value)
+
+
+def lorawan_bytes(value: Any) -> int:
+    if type(value) is int and value < 51:
+        raise ValueError("is 51 to 242: US915 DR0 carries 11 bytes and no packet, let the modem begin at DR1")
+    return whole(51, 242)(value)
+
+
 pin = whole(0, 99)
 anything = text(r".{1,64}", "a text of 1 to 64 characters")
 level = one_of(0, 1)
@@ -383,6 +410,27 @@ LINKS = {
         "per_day": Key(whole(1, 1000), 20),
         "max_pdu": Key(whole(140, 140), 140),
     },
+    "lora": {
+        "bus": Key(text(NAME.pattern, "the name of a bus"), required=True),
+        "cs": Key(pin, required=True),
+        "frequency": Key(megahertz, 868_100, "frequency_khz"),
+        "sf": Key(whole(7, 12), 7),
+        "bandwidth": Key(one_of(125, 250), 125, "bandwidth_khz"),
+        "coding": Key(whole(5, 8), 5),
+        "power": Key(whole(2, 17), 14, "power_dbm"),
+        "network": Key(network, 0x4D),
+        "duty": Key(percent, 10, "duty_permille"),
+        "max_pdu": Key(whole(51, 255)),
+    },
+    "lorawan": {
+        "uart": Key(whole(0, 9), required=True),
+        "baud": Key(whole(300, 4_000_000), 115_200),
+        "tx": Key(pin),
+        "rx": Key(pin),
+        "f_port": Key(whole(1, 223), 77),
+        "pause": Key(duration(1000, DAY_MS), 10_000, "pause_ms"),
+        "max_pdu": Key(lorawan_bytes, 51),
+    },
 }
 SEVERAL = {  # of every link
     "carries": Key(one_of("all", "alarms", "nothing", "others")),
@@ -400,12 +448,15 @@ USUAL_COST = {  # the links' own
     "tcp": 10,
     "mqtt": 20,
     "http": 30,
+    "lora": 60,
+    "lorawan": 70,
     "cellular": 80,
     "file": 90,
     "sms": 100,
 }
 FOR_OTHERS = ("serial", "lora")  # links at whose other end may be a board that speaks through this one
-NEED_A_KEY = ("udp", "mqtt", "http", "ble", "cellular", "sms")  # links on which no host believes a board without one
+# No host believes a board without one there.
+NEED_A_KEY = ("udp", "mqtt", "http", "ble", "lora", "lorawan", "cellular", "sms")
 CHANNEL = {
     "unit": Key(text(r"[^\s]{0,16}", "a SenML unit of at most 16 characters"), required=True),
     "decimals": Key(whole(0, 9), 0),

@@ -60,10 +60,10 @@ def compiled(tmp_path: Path, text: str, host: str | None = None) -> dict[str, An
     return dict(msgpack.unpackb(payload))
 
 
-def refusal(tmp_path: Path, old: str, new: str) -> str:
-    assert old in RIGHT
+def refusal(tmp_path: Path, old: str, new: str, right: str = RIGHT) -> str:
+    assert old in right
     with pytest.raises(product.ProductError) as e:
-        compiled(tmp_path, RIGHT.replace(old, new, 1))
+        compiled(tmp_path, right.replace(old, new, 1))
     return str(e.value)
 
 
@@ -121,6 +121,43 @@ def test_an_sms_link_has_the_modem_of_the_cellular_link_or_its_own(tmp_path: Pat
     assert compiled(tmp_path, own)["links"][1] == sms | {"uart": 2, "baud": 115_200, "family": "sim7600"}
 
 
+LORA = RIGHT.replace('kind = "tcp"\nhost = "example.net"', 'kind = "lora"\nbus = "radio"\ncs = 17')
+RADIO = '[buses.radio]\nkind = "spi"\nsck = 14\nmosi = 15\nmiso = 16\n'
+
+
+def test_a_link_over_lora_has_its_own_words(tmp_path: Path) -> None:
+    link = {"kind": "lora", "bus": "radio", "cs": 17, "cost": 60}
+    assert compiled(tmp_path, LORA + RADIO)["links"] == [link]
+    slow = 'sf = 12\nfrequency = 869.525\nduty = 10\nmax_pdu = 60\npower = 17\n'
+    told = {"sf": 12, "frequency_khz": 869_525, "duty_permille": 100, "max_pdu": 60, "power_dbm": 17}
+    assert compiled(tmp_path, LORA.replace("cs = 17\n", "cs = 17\n" + slow) + RADIO)["links"] == [link | told]
+
+
+def test_a_lorawan_modem_carries_51_bytes_and_a_mac_of_four(tmp_path: Path) -> None:
+    modem = 'kind = "lorawan"\nuart = 1\npause = "30s"\n'
+    text = RIGHT.replace('kind = "tcp"\nhost = "example.net"\n', modem)
+    link = {"kind": "lorawan", "uart": 1, "pause_ms": 30_000, "cost": 70, "mac_bytes": 4}
+    assert compiled(tmp_path, text)["links"] == [link]
+    assert "begin at DR1" in refusal(tmp_path, modem, modem + "max_pdu = 11\n", text)
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        ("sf = 12\nmax_pdu = 222", "links.0.max_pdu: 222 bytes are 8037 ms on the air, more than 5000: take less"),
+        ("duty = 10", "links.0.duty: from 868.000 to 868.600 MHz Europe allows 1 %"),
+        ("frequency = 868.9", "links.0.duty: from 868.700 to 869.200 MHz Europe allows 0.1 %"),
+        ("frequency = 868100000", "links.0.frequency: is a frequency in MHz"),
+        ("network = 0x34", "links.0.network: is another number"),
+        ("duty = 0.05", "links.0.duty: is a share in percent"),
+        ("max_pdu = 11", "links.0.max_pdu: is a whole number from 51 to 255"),
+    ],
+)
+def test_lora_that_cannot_or_must_not_work_is_refused(tmp_path: Path, words: str, told: str) -> None:
+    assert told in refusal(tmp_path, "cs = 17\n", f"cs = 17\n{words}\n", LORA + RADIO)
+    assert 'links.0.bus: add [buses.radio] with kind = "spi"' in refusal(tmp_path, "", "", LORA)
+
+
 @pytest.mark.parametrize(
     ("old", "new", "words"),
     [
@@ -138,7 +175,7 @@ def test_an_sms_link_has_the_modem_of_the_cellular_link_or_its_own(tmp_path: Pat
         ("pins = [5]", "pins = [5, 4]", "channels.door: pin 4 is already used by buses.wire"),
         ("pins = [5]", "pins = []", "is a list of 1 to 16 pins"),
         ("[channels.door]", '[channels."The Door"]', "a name is a-z, 0-9"),
-        ('kind = "tcp"', 'kind = "lora"', "links.0.kind: 'lora' is not one of: serial, "),
+        ('kind = "tcp"', 'kind = "zigbee"', "links.0.kind: 'zigbee' is not one of: serial, "),
         ('kind = "tcp"', 'kind = "mqtt"\ntls = true', "links.0.ca: is missing"),
         ('kind = "tcp"', 'kind = "mqtt"\nca = "x"', "links.0.ca: says nothing without tls = true"),
         ('kind = "tcp"', 'kind = "mqtt"\ntls = true\nca = "none.pem"', "none.pem: No such file"),
