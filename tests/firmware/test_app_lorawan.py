@@ -86,9 +86,12 @@ def test_from_sensor_to_journal_by_way_of_chirpstacks_broker(make: Make, tmp_pat
             host.stop()
         board.network.close()
     table = [r for r in rows("--data", str(data), "--device", "bench-1") if r["channel"] == "flue"]
-    assert len({(r["stream"], r["seq"], r["row"]) for r in table}) == len(table) >= 8
-    table.sort(key=lambda r: (int(r["seq"]), int(r["row"])))
+    assert len({(r["stream"], r["seq"], r["row"]) for r in table}) == len(table)
+    seqs = {seq for (seq,) in ask(data, "SELECT seq FROM records")}
+    hole = next(seq for seq in range(1, len(seqs) + 2) if seq not in seqs)  # the host may have had one more in hand
+    table = sorted((r for r in table if int(r["seq"]) < hole), key=lambda r: (int(r["seq"]), int(r["row"])))
     assert [round(float(r["value"]) * 10) for r in table] == board.served("flue")[: len(table)]
+    assert len(table) >= 8
     print(f"{len(table)} readings: {board.modem.uplinks} uplinks, {board.modem.downlinks} downlinks")
 
 
