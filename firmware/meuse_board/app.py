@@ -202,6 +202,7 @@ class App:
     def step(self) -> int:
         """One pass over everything; returns the uptime at which the next one is due."""
         now = self.clock.now()
+        self.log.more()
         wake_ms = min(now + NAP_MS, self.sampler.step(now), self.batcher.step(now))
         for runner in self.runners:
             wake_ms = min(wake_ms, runner.step(now))
