@@ -7,7 +7,6 @@ from meuse_protocol.messages import ANCHOR, BOOT, SCHEMA
 
 from .log_layout import find, numbered
 
-
 SEARCH_BYTES = 16384  # read in damaged places: a flush must end long before the watchdog bites
 
 

@@ -9,12 +9,12 @@ from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
 
+import product
 import pytest
 
-import product
 from tests.end_to_end.river import Host, in_flash, provision, rows
 
-from .virtual import ROOT, VirtualBoard, wait_for
+from .virtual import VirtualBoard, wait_for
 
 HIGH = 280
 PRODUCT = f"""

@@ -1,11 +1,10 @@
-"""What a board drives is safe first thing at boot, and one output that cannot be driven costs no other its safe state."""
+"""What a board drives is safe first thing at boot; an output that cannot be driven costs no other its safe state."""
 
 from collections.abc import Iterator
 from pathlib import Path
 
-import pytest
-
 import product
+import pytest
 
 from .desk import Desk, Port
 from .virtual import ROOT, VirtualBoard, wait_for

@@ -1,8 +1,8 @@
 """Runs on a virtual board: the real main; in its first life the board stands still once an alarm is in its flash.
 
-argv: flash file, folder with config.msgpack and secret.bin. Prints `alarm NUMBER PROGRAMS` when the flush that an urgent
-record asked for is over: its number, and how many programs and erases the chip has completed. Whoever started the board
-then takes its power away, and sees what came after the last of them: nothing.
+argv: flash file, folder with config.msgpack and secret.bin. Prints `alarm NUMBER OPERATIONS` when the flush that an
+urgent record asked for is over: its number, and how many programs and erases the chip has completed. Nothing comes
+after the last of them: whoever started the board takes its power away.
 """
 
 import os

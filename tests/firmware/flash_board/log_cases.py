@@ -430,7 +430,7 @@ def wreck(chip, seq, size, at=0, worst=400):
     with open("%s/%08x" % (FOLDER, seq), "r+b") as f:
         f.seek(at)
         f.write(b"\x0f\xf0\x90\x00" * (worst // 4))
-        for i in range(size - worst):
+        for _ in range(size - worst):
             f.write(bytes((random.getrandbits(8),)))
 
 
