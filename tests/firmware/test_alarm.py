@@ -5,6 +5,7 @@ would wait an hour for anything but an alarm.
 """
 
 import sqlite3
+import subprocess
 from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
@@ -12,7 +13,7 @@ from pathlib import Path
 import product
 import pytest
 
-from tests.end_to_end.river import Host, in_flash, provision, rows
+from tests.end_to_end.river import MEUSE, Host, in_flash, provision, rows
 
 from .virtual import VirtualBoard, wait_for
 
@@ -110,3 +111,5 @@ def test_an_alarm_is_in_flash_when_the_power_goes_and_comes_to_the_host_once(
     gaps = rows("--data", str(host.data), "--gaps")
     assert [gap["reason"] for gap in gaps] == ["power_cut"], gaps
     assert int(gaps[0]["first_seq"]) > seq
+    done = subprocess.run([str(MEUSE), "query", "--data", str(host.data), "--last"], capture_output=True, text=True)
+    assert f"1 gap: up to {gaps[0]['records']} records are lost" in done.stderr, "nobody knows which were used"
