@@ -299,27 +299,35 @@ def _default(keys: dict[str, Key], name: str) -> object:
 
 
 def _refuse_shared_pins(channels: list[Settings], out: Settings, table: Table) -> None:
-    """Two users of one pin or one converter input: a wiring mistake that only shows as wrong readings."""
+    """Two users of one pin, port or converter input: a wiring mistake that only shows as wrong readings."""
     users: dict[Any, str] = {}
 
     def use(what: Any, who: str, how: str) -> None:
-        if users.setdefault(what, who) != who:
+        if what in users:
             raise table.error(who, f"{how} is already used by {users[what]}")
+        users[what] = who
 
     for name, bus in out["buses"].items():
         for key in ("pin", "scl", "sda", "sck", "mosi", "miso"):
             if key in bus:
-                use(bus[key], f"buses.{name}", f"pin {bus[key]}")
-    for i, output in enumerate(out["outputs"]):
-        use(output["pin"], f"outputs.{i}", f"pin {output['pin']}")
+                use(bus[key], f"buses.{name}.{key}", f"pin {bus[key]}")
+        if "id" in bus:
+            use((bus["kind"], bus["id"]), f"buses.{name}.id", f"{bus['kind']} {bus['id']}")
+    for output in out["outputs"]:
+        use(output["pin"], f"outputs.{output['name']}", f"pin {output['pin']}")
     for i, link in enumerate(out["links"]):
         for key in ("tx", "rx", "de", "sck", "mosi", "miso", "cs"):
             if key in link:
-                use(link[key], f"links.{i}", f"pin {link[key]}")
+                use(link[key], f"links.{i}.{key}", f"pin {link[key]}")
+        if "uart" in link:
+            use(("uart", link["uart"]), f"links.{i}.uart", f"uart {link['uart']}")
     for c in channels:
         who = f"channels.{c['name']}"
-        for pin in [*c.get("pins", []), *[c[k] for k in ("pin", "cs") if k in c]]:
-            use(pin, who, f"pin {pin}")
+        for key in ("pin", "cs"):
+            if key in c:
+                use(c[key], f"{who}.{key}", f"pin {c[key]}")
+        for pin in c.get("pins", ()):
+            use(pin, f"{who}.pins", f"pin {pin}")
         if c["driver"] == "ads1115":
             address = c.get("address", DRIVERS["ads1115"][0]["address"].default)
             use(
