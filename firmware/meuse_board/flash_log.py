@@ -63,10 +63,9 @@ class FlashLog:
         self._lost = []  # (first, last, reason, byte behind it): what cannot be read, the latest places
         self._told = 0  # so many of them are announced
         self._at = 0, 0, 0  # where reading goes on: segment, byte, lowest seq there
-        # A damaged place is looked through little by little: bytes that may be read in such before
-        # whoever runs the board gives more (more()), then where: segment, byte, lowest seq there.
-        self.search = [0, 0, 0, 0]
-        self.more()
+        # A damaged place is looked through little by little: bytes that may be read there until
+        # whoever runs the board gives more, then where: segment, byte, lowest seq there.
+        self.search = [SEARCH_BYTES, 0, 0, 0]
         self._hole = 0, 0  # numbers that were looked for last and are not there
         self._size = 0  # of the newest segment; 0: begin a new one
         self._flushed = 0  # highest seq on flash
@@ -124,11 +123,11 @@ class FlashLog:
         segment, at, low = self._at
         if segment != first or low > seq:
             at, low = 0, first
-        for begin, last, _, end in self._lost:
-            if begin <= seq <= last:
+        for lost in self._lost:
+            if lost[0] <= seq <= lost[1]:
                 return None
-            if first <= begin and low <= last < seq:
-                at, low = end, last + 1
+            if first <= lost[0] and low <= lost[1] < seq:
+                at, low = lost[3], lost[1] + 1
         search = self.search
         torn = search[1] == first and at <= search[2] and search[3] <= seq
         if torn:
@@ -148,29 +147,23 @@ class FlashLog:
             torn = False
             if number:
                 at = end - FRAME_BYTES - len(kept)
-            if damaged:
-                self._damaged(low, (number or after) - 1, at)
+            begin, last = max(low, self._cum), (number or after) - 1
+            full = len(self._lost) == LOST_MAX
+            if damaged and begin <= last and (self._told or not full):
+                if full:
+                    self._lost.pop(0)
+                    self._told -= 1
+                self.corrupt += 1
+                self._lost.append((begin, last, GAP_CORRUPT, at))
             if number == seq:
                 self._at = first, end, seq + 1
                 return kept
             if number > seq or not number:
-                self._hole = low, (number or after) - 1
+                self._hole = low, last
                 if number:
                     self._at = first, at, number
                 return None
             at, low = end, number + 1
-
-    def _damaged(self, first: int, last: int, at: int) -> None:
-        """These numbers cannot be read; what follows begins at byte `at` of their segment."""
-        first = max(first, self._cum)
-        if first <= last:
-            if len(self._lost) == LOST_MAX:
-                if not self._told:
-                    return
-                self._lost.pop(0)
-                self._told -= 1
-            self.corrupt += 1
-            self._lost.append((first, last, GAP_CORRUPT, at))
 
     def acked(self, cum: int, ranges=()) -> None:
         """All below `cum` and in `ranges` [(first, last)] is stored elsewhere. Writes no flash."""
@@ -199,10 +192,6 @@ class FlashLog:
                 return seq
         self.refused += 1
         return None
-
-    def more(self) -> None:
-        """The board has been once round: some more of a damaged place may be read."""
-        self.search[0] = SEARCH_BYTES
 
     def tick(self, now_ms: int) -> None:
         """Does what is due; to be called where a stall of the flash does no harm."""
