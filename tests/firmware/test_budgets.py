@@ -115,7 +115,7 @@ print(gc.mem_alloc() - before, pool)
 def pool_of(heap: int, micropython: str, built: Path, folder: Path) -> int:
     """What a virtual board with this heap can give to objects, without what the simulator takes of it."""
     (folder / "shim.py").write_text(SHIM)
-    image = built / "board.romfs"
+    image = built / "sim.romfs"
     heap += image.stat().st_size
     here, there = socket.socketpair()
     with here, there:
