@@ -1,7 +1,8 @@
 """Runs on a virtual board: the real main; prints what happens at the board's pins, buses, ports and flash, in order.
 
-argv: flash file, configuration that a PC compiled. One line `did WHAT` for each, in board.log. Of the pins 34 to 39 an
-ESP32 can only read (datasheet of the ESP32, section 2.2): this board's `machine` says so as that port does.
+argv: flash file, configuration that a PC compiled, perhaps the board's identity. One line `did WHAT` for each, in
+board.log. Of the pins 34 to 39 an ESP32 can only read (datasheet of the ESP32, section 2.2): this board's `machine` says
+so as that port does.
 """
 
 import sys
@@ -34,13 +35,14 @@ def noted(name, opened):
     return open_it
 
 
-def start(path, config):
+def start(path, *files):
     flash = FileFlash(path, 64)
     mount(flash, "/flash")
-    with open(config, "rb") as source:
-        data = source.read()
-    with open("/flash/config.msgpack", "wb") as target:
-        target.write(data)
+    for name, file in zip(("config.msgpack", "secret.bin"), files):
+        with open(file, "rb") as source:
+            data = source.read()
+        with open("/flash/" + name, "wb") as target:
+            target.write(data)
     flash.before = lambda kind, *_: did("flash")
     machine.Pin = Pin
     for name in ("I2C", "SPI", "UART", "WDT"):
@@ -49,4 +51,4 @@ def start(path, config):
     run("/flash", 0, ((wires.pollable, wires.drain),))
 
 
-start(sys.argv[1], sys.argv[2])
+start(*sys.argv[1:])
