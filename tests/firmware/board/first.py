@@ -1,8 +1,8 @@
 """Runs on a virtual board: the real main; prints what happens at the board's pins, buses, ports and flash, in order.
 
 argv: flash file, configuration that a PC compiled, perhaps the board's identity. One line `did WHAT` for each, in
-board.log. Of the pins 34 to 39 an ESP32 can only read (datasheet of the ESP32, section 2.2): this board's `machine` says
-so as that port does.
+board.log. An ESP32 can only read its pins 34 to 39 (its datasheet, section 2.2): this board's `machine` says so as that
+port does.
 """
 
 import sys
