@@ -203,7 +203,10 @@ class App:
     def step(self) -> int:
         """One pass over everything; returns the uptime at which the next one is due."""
         now = self.clock.now()
-        self.log.search[0] = SEARCH_BYTES
+        search = self.log.search
+        search[0] = SEARCH_BYTES
+        if search[1]:
+            self.log.get(search[3])  # goes on; an endpoint asks again only after seconds
         wake_ms = min(now + NAP_MS, self.sampler.step(now), self.batcher.step(now))
         for runner in self.runners:
             wake_ms = min(wake_ms, runner.step(now))

@@ -360,6 +360,8 @@ class FlashLog:
                 if error.errno != ENOENT:
                     break
             self._segments.pop(0)
+            if self.search[1] == first:
+                self.search[1] = 0
             if not self._segments:
                 self._size = 0
             gone = True
