@@ -8,6 +8,7 @@ reach a board.
 """
 
 import argparse
+import re
 import sys
 from binascii import crc32
 from collections.abc import Sequence
@@ -383,27 +384,35 @@ def _default(keys: dict[str, Key], name: str) -> object:
 
 
 def _refuse_shared_pins(channels: list[Settings], out: Settings, table: Table) -> None:
-    """Two users of one pin or one converter input: a wiring mistake that only shows as wrong readings."""
+    """Two users of one pin, port or converter input: a wiring mistake that only shows as wrong readings."""
     users: dict[Any, str] = {}
 
     def use(what: Any, who: str, how: str) -> None:
-        if users.setdefault(what, who) != who:
+        if what in users:
             raise table.error(who, f"{how} is already used by {users[what]}")
+        users[what] = who
 
     for name, bus in out["buses"].items():
         for key in ("pin", "scl", "sda", "sck", "mosi", "miso"):
             if key in bus:
-                use(bus[key], f"buses.{name}", f"pin {bus[key]}")
-    for i, output in enumerate(out["outputs"]):
-        use(output["pin"], f"outputs.{i}", f"pin {output['pin']}")
+                use(bus[key], f"buses.{name}.{key}", f"pin {bus[key]}")
+        if "id" in bus:
+            use((bus["kind"], bus["id"]), f"buses.{name}.id", f"{bus['kind']} {bus['id']}")
+    for output in out["outputs"]:
+        use(output["pin"], f"outputs.{output['name']}", f"pin {output['pin']}")
     for i, link in enumerate(out["links"]):
         for key in ("tx", "rx", "de", "power_key", "sck", "mosi", "miso", "cs"):
             if key in link:
-                use(link[key], f"links.{i}", f"pin {link[key]}")
+                use(link[key], f"links.{i}.{key}", f"pin {link[key]}")
+        if "uart" in link:
+            use(("uart", link["uart"]), f"links.{i}.uart", f"uart {link['uart']}")
     for c in channels:
         who = f"channels.{c['name']}"
-        for pin in [*c.get("pins", []), *[c[k] for k in ("pin", "cs") if k in c]]:
-            use(pin, who, f"pin {pin}")
+        for key in ("pin", "cs"):
+            if key in c:
+                use(c[key], f"{who}.{key}", f"pin {c[key]}")
+        for pin in c.get("pins", ()):
+            use(pin, f"{who}.pins", f"pin {pin}")
         if c["driver"] == "ads1115":
             address = c.get("address", DRIVERS["ads1115"][0]["address"].default)
             use(
@@ -418,6 +427,26 @@ def _refuse_shared_pins(channels: list[Settings], out: Settings, table: Table) -
                 raise table.error(who + ".rom", f"{alone} {c['bus']} has {len(others)}")
 
 
+def _device(name: str) -> str:
+    """As the host takes it: part of topics and of file names."""
+    if not re.fullmatch(r"[a-z0-9][a-z0-9-]{0,31}", name):
+        raise ProductError(f"{name!r} is not a device id: use 1 to 32 of a-z, 0-9 and -, not - first")
+    return name
+
+
+def _key(path: Path | None) -> bytes | None:
+    """The current key of the host's file, which is its first line."""
+    if path is None:
+        return None
+    try:
+        key = bytes.fromhex(path.read_text().split("\n", 1)[0])
+    except (OSError, ValueError) as e:
+        raise ProductError(f"{path}: no key: {e}") from None
+    if len(key) != 32:
+        raise ProductError(f"{path}: a key has 64 hexadecimal digits in a line")
+    return key
+
+
 def main(words: list[str]) -> int:
     parser = argparse.ArgumentParser(
         description="Checks a product file, or compiles it.",
@@ -426,14 +455,24 @@ def main(words: list[str]) -> int:
     parser.add_argument("product", type=Path)
     parser.add_argument("--out", type=Path, help="where the compiled configuration goes")
     parser.add_argument("--host", help="name:port that TCP and UDP links lead to")
+    parser.add_argument("--device", help="this board's id; with --secret")
+    parser.add_argument("--key", type=Path, help="the host's file of its key; without one it has none")
+    parser.add_argument("--secret", type=Path, help="where id and key go, as the board wants them")
     options = parser.parse_args(words)
+    if bool(options.device) != bool(options.secret) or (options.key and not options.device):
+        parser.error("--device says who a board is, --secret where that goes: one needs the other, and --key both")
     try:
-        data = compile_product(options.product, options.host)
+        keyed = not options.device or options.key is not None
+        data = compile_product(options.product, options.host, keyed=keyed)
+        identity = secret(_device(options.device), _key(options.key)) if options.device else b""
     except ProductError as e:
         print(e, file=sys.stderr)
         return 1
     if options.out:
         options.out.write_bytes(data)
+    if options.secret:
+        options.secret.touch(mode=0o600)
+        options.secret.write_bytes(identity)
     where = options.out or "not written; say --out FILE"
     print(f"{options.product}: right, {len(data)} bytes, {where}")
     return 0

@@ -19,7 +19,8 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from tests.bench.baselines import free_port, listening
+from tests.bench.baselines import listening
+from tests.ports import free_port
 
 BROKERS = ("nats", "mosquitto")
 

@@ -44,6 +44,7 @@ from .schedule import next_due
 from .schemas import name_groups, schema_of
 
 DRAIN_MS = 10_000  # how long a stop waits for the host to store what is left
+SEARCH_BYTES = 4096  # of a damaged place in flash, read in one pass: a fraction of a second
 COLLECT_MS = 10_000  # a collection at a quiet moment, so that none is needed in the middle of a batch
 NAP_MS = 100  # the longest sleep: watchdog, console and a stop want attention
 QUIET_MS = 30  # writing flash stops the interrupts of an RP2, and bytes that arrive then are lost: so not while
@@ -202,6 +203,10 @@ class App:
     def step(self) -> int:
         """One pass over everything; returns the uptime at which the next one is due."""
         now = self.clock.now()
+        search = self.log.search
+        search[0] = SEARCH_BYTES
+        if search[1]:
+            self.log.get(search[3])  # goes on; an endpoint asks again only after seconds
         wake_ms = min(now + NAP_MS, self.sampler.step(now), self.batcher.step(now))
         for runner in self.runners:
             wake_ms = min(wake_ms, runner.step(now))

@@ -16,7 +16,7 @@ heap for all of it.
 from meuse_protocol.errors import MeuseError, PacketError
 from meuse_protocol.msgpack import get, pack, unpack
 
-from .stored import load, mend, save, whole
+from .stored import mend, read, save, whole
 
 DEPTH = 8  # config > groups > group > channels > channel > pins, and room
 TRIES = 3
@@ -39,15 +39,17 @@ SECRETS = ("password", "user_password", "sim_pin")
 
 
 class Config:
-    """Reads `path`; without a product that is whole there are no settings."""
+    """Reads `path`; without a product that is whole there are no settings.
+
+    Writes nothing: what the board drives waits for this, and a flash may take its time.
+    """
 
     def __init__(self, path: str):
         self._path = path
-        mend(path)
         self._file, _, self._at, self._crc = whole(path)
         self._tries, self._kept, self._new = 0, {}, {}
         try:
-            crc, tries, kept, new = unpack(load(path + ".changes"))
+            crc, tries, kept, new = unpack(read(path + ".changes"))
             if crc == self._crc:
                 self._tries, self._kept, self._new = tries, _pairs(kept), _pairs(new)
         except (MeuseError, ValueError, TypeError, IndexError):
@@ -103,7 +105,9 @@ class Config:
         return True
 
     def begin(self) -> str:
-        """Counts a boot with changes on trial, or takes them back -> their keys if so."""
+        """Mends a copy that differs, counts a boot with changes on trial or takes them back -> their keys if so."""
+        mend(self._path)
+        mend(self._path + ".changes")
         undone = ""
         if self._new:
             if self._tries >= TRIES:

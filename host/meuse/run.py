@@ -164,7 +164,7 @@ class Host:
             log.warning("the system allows %d connections, not %d: raise `ulimit -n`", most, tcp.max_connections)
         for address in tcp.listen:
             name, port = parse_address(address, "tcp.listen")
-            link = TcpLink(name, port, self.bridge.opened, most)
+            link = TcpLink(name, port, self.bridge.opened, most, self.bridge.count)
             await self._start_link(link)
             self.tcp.append(link)
             log.info("listening on %s", link.address)
@@ -179,7 +179,8 @@ class Host:
         most = room_for(found.max_connections * len(found.listen)) // len(found.listen)
         for address in found.listen:
             handshakes = tls.Handshakes(context, self._handshake_failed)
-            link = TcpLink(*parse_address(address, "tls.listen"), self.bridge.opened, most, handshakes)
+            name, port = parse_address(address, "tls.listen")
+            link = TcpLink(name, port, self.bridge.opened, most, self.bridge.count, handshakes)
             await self._start_link(link)
             self.tls.append(link)
             log.info("listening on %s with TLS", link.address)

@@ -22,6 +22,8 @@ from meuse_protocol.host_endpoint import GapFound, HostEndpoint, Record
 from meuse_protocol.host_stream import StreamState
 from meuse_protocol.messages import DATA, SINGLE, head, parse, splice
 
+from tests.ports import free_port
+
 DEFAULT: dict[str, Any] = {
     "product": "bench",
     "version": "1",
@@ -248,8 +250,7 @@ class TcpBoard(Board):
     def __init__(self, folder: Path, path: str, micropython: str, settings: dict[str, Any], heap: str = "192k") -> None:
         self.connects = 0
         self.listener: socket.socket | None = None
-        with socket.create_server(("127.0.0.1", 0)) as probe:
-            self.port = probe.getsockname()[1]
+        self.port = free_port()
         link = {"kind": "tcp", "host": "localhost", "port": self.port, "max_pdu": 1024}
         super().__init__(folder, path, micropython, {**settings, "links": [link, *settings["links"]]}, heap)
 
@@ -306,9 +307,7 @@ class UdpBoard(Board):
         self.ports: list[int] = []
         self.packets: list[bytes] = []
         self.server: socket.socket | None = None
-        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port = probe.getsockname()[1]
+        self.port = free_port()
         first = {"kind": "udp", "host": "localhost", "port": self.port, **link}
         super().__init__(folder, path, micropython, {**settings, "links": [first, *settings["links"]]}, heap)
         self.memory.key = bytes(range(32))

@@ -4,6 +4,7 @@ import inspect
 import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -172,7 +173,13 @@ def test_lora_that_cannot_or_must_not_work_is_refused(tmp_path: Path, words: str
         ("alarm_high = 7.25", "alarm_high = 7.255", "has more decimals than the channel's 2"),
         ('period = "1s"', 'period = "1 fortnight"', "is a duration like"),
         ('"100ms"', '"1ms"', "10 ms to"),
-        ("pins = [5]", "pins = [5, 4]", "channels.door: pin 4 is already used by buses.wire"),
+        ("pins = [5]", "pins = [5, 4]", "channels.door.pins: pin 4 is already used by buses.wire.pin"),
+        ("pins = [5]", "pins = [5, 5]", "channels.door.pins: pin 5 is already used by channels.door.pins"),
+        ('kind = "i2c"', 'kind = "i2c"\nscl = 4', "buses.wire.pin: pin 4 is already used by buses.loops.scl"),
+        ('kind = "i2c"', 'kind = "i2c"\nscl = 6\nsda = 6', "buses.loops.sda: pin 6 is already used by"),
+        ("[buses.wire]", '[buses.b]\nkind = "i2c"\n[buses.wire]', "buses.b.id: i2c 0 is already used by buses.loops"),
+        ("[[links]]", '[[links]]\nkind = "serial"\nuart = 1\n' * 2 + "[[links]]", "links.1.uart: uart 1 is"),
+        ("[[links]]", '[[outputs]]\nname = "fan"\npin = 5\n[[links]]', "pin 5 is already used by outputs.fan"),
         ("pins = [5]", "pins = []", "is a list of 1 to 16 pins"),
         ("[channels.door]", '[channels."The Door"]', "a name is a-z, 0-9"),
         ('kind = "tcp"', 'kind = "zigbee"', "links.0.kind: 'zigbee' is not one of: serial, "),
@@ -191,7 +198,7 @@ def test_lora_that_cannot_or_must_not_work_is_refused(tmp_path: Path, words: str
         (LINK, 'kind = "sms"\nnumber = "+31612345678"\nuart = 1\nfamily = "bg95"', "SMS carries alarms only"),
         ('host = "example.net"', "", "links.0.host: is missing"),
         ('kind = "tcp"\nhost = "example.net"', 'kind = "rs485"', "links.0.uart: is missing"),
-        ('kind = "tcp"\nhost = "example.net"', 'kind = "rs485"\nuart = 1\nde = 4', "links.0: pin 4 is already used"),
+        ('kind = "tcp"\nhost = "example.net"', 'kind = "rs485"\nuart = 1\nde = 4', "links.0.de: pin 4 is already used"),
         ("[[links]]", "[links]", "links: is written [[links]]"),
         ('report = "change"', 'report = "sometimes"', "is one of always, change"),
         ('product = "demo"', "", "product: is missing"),
@@ -239,6 +246,34 @@ def test_a_relay_that_could_not_work_is_refused(tmp_path: Path, old: str, new: s
     with pytest.raises(product.ProductError) as caught:
         compiled(tmp_path, text.replace(old, new))
     assert words in str(caught.value)
+
+
+WIRES = {"onewire": {"pin"}, "i2c": {"scl", "sda"}, "spi": {"sck", "mosi", "miso"}}
+
+
+@pytest.mark.parametrize("name", ["stove", "weather", "building"])
+def test_the_products_name_every_pin_and_the_docs_have_the_same(root: Path, name: str) -> None:
+    """A pin that is left out is the port's own, which nobody can hold against the others."""
+    told = tomllib.loads((root / f"firmware/products/{name}.toml").read_text())
+    page = (root / "docs/products.md").read_text()
+    wires: dict[int, str] = {}
+
+    def wire(who: str, **pins: int) -> None:
+        for key, pin in pins.items():
+            wires[pin] = f"{who} {key}"
+
+    for bus, keys_ in told["buses"].items():
+        assert keys_.keys() >= WIRES[keys_["kind"]], f"buses.{bus}"
+        wire(f"bus {bus}", **{key: keys_[key] for key in WIRES[keys_["kind"]]})
+    for link in told["links"]:
+        if link["kind"] == "serial":
+            wire("serial", tx=link["tx"], rx=link["rx"])
+    for channel, keys_ in told["channels"].items():
+        wire(f"{channel}", **{key: keys_[key] for key in ("pin", "cs") if key in keys_})
+        wires.update({pin: f"{channel}" for pin in keys_.get("pins", ())})
+    wires.update({output["pin"]: f"output {output['name']}" for output in told.get("outputs", ())})
+    rows = [f"{pin} {wires[pin]}" for pin in sorted(wires)]
+    assert f"| {name} | " + ", ".join(rows) + " |" in page, ", ".join(rows)
 
 
 def test_two_users_of_one_converter_input_are_refused(tmp_path: Path) -> None:

@@ -10,9 +10,10 @@ import pytest
 from meuse.keys import FOLDER, KEY_BYTES, SUFFIX
 from meuse.links.tcp import room_for
 
-from tests.end_to_end.river import Host, free_port
+from tests.end_to_end.river import Host
 from tests.host.light_board import until
 from tests.host.udp_board import UdpBoard
+from tests.ports import free_port
 
 BOARDS = 2000
 RECORDS = 3

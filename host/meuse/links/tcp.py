@@ -12,6 +12,7 @@ import errno
 import logging
 import resource
 import socket
+from collections.abc import Callable
 from typing import Any, cast
 
 from meuse.errors import NotReachable
@@ -52,10 +53,19 @@ def room_for(connections: int) -> int:
 
 
 class TcpLink:
-    """Listens on one address; `address` is the real one once started. `handshakes`: TLS, None for none."""
+    """Listens on one address; `address` is the real one once started. `handshakes`: TLS, None for none.
+
+    `count(name)`: what a person may want to know of, here connections that were one too many.
+    """
 
     def __init__(
-        self, host: str, port: int, opened: Opened, max_connections: int, handshakes: tls.Handshakes | None = None
+        self,
+        host: str,
+        port: int,
+        opened: Opened,
+        max_connections: int,
+        count: Callable[[str], None],
+        handshakes: tls.Handshakes | None = None,
     ) -> None:
         self._host = host
         self._port = port
@@ -66,7 +76,7 @@ class TcpLink:
         self._server: asyncio.Server | None = None
         self._buffer = memoryview(bytearray(READ_BYTES))
         self.connections: set[_Connection] = set()
-        self.refused = 0
+        self._count = count
         self.address = f"{host}:{port}"
 
     async def start(self) -> None:
@@ -107,7 +117,8 @@ class TcpLink:
         """No room for one more; counts those who are sent away."""
         under_way = len(self._handshakes.under_way) if self._handshakes else 0
         full = len(self.connections) + under_way >= self._max_connections
-        self.refused += full
+        if full:
+            self._count(f"{self._kind}_refused")
         return full
 
     def accept(self, connection: "_Connection", peer: str) -> Receiver | None:
