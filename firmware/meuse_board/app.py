@@ -109,7 +109,7 @@ class App:
         self._health_at = self._health_ms
         if self._health_ms:
             self._groups.append(self._health)
-        self.batcher = Batcher(self._groups, self.clock, room, self.append)
+        self.batcher = Batcher(self._groups, self.clock, room, self.append, self.log.next_seq)
         self.append(BOOT, (self.clock.boot, self.cause, self.firmware))
         self._announce()
 

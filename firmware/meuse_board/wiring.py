@@ -9,6 +9,9 @@ from meuse_protocol.outbox import ALARMS, ALL, NOTHING
 PAID = 50  # a link of this cost carries alarms only while there are others, unless its settings say otherwise
 WIDE_BYTES = 100  # a link that takes so much takes whole batches
 PART_BYTES = 24  # head of a part, and its share of the MAC
+FULL_MAC_BYTES = 8
+BOUND_BYTES = 4  # less for the stream's id, where only one board speaks
+SEALED_BYTES = 6  # more for what hides a record
 CARRIES = {"nothing": NOTHING, "alarms": ALARMS, "all": ALL}
 
 
@@ -43,7 +46,8 @@ def wire(app, links: list, psk, gmtime):
     supervisor = None
     if len(lanes) > 1 or [1 for settings, _, _ in lanes if "budget_kb" in settings]:
         supervisor = _supervise(app, lanes, gmtime)
-    return supervisor, room([runner.link.mtu for runner in app.runners if runner.endpoint])
+    wired = [(settings, runner) for settings, runner in zip(links, app.runners) if runner.endpoint]
+    return supervisor, room([width(settings, runner.link) for settings, runner in wired])
 
 
 def _supervise(app, lanes: list, gmtime):
@@ -69,6 +73,17 @@ def carried(settings: dict, link, count: int, first: bool) -> int:
     elif count > 1 and settings.get("cost", link.cost) >= PAID:
         usual = "alarms"
     return CARRIES.get(settings.get("carries", usual), ALL)
+
+
+def width(settings: dict, link) -> int:
+    """The longest packet there, if every record had the full stream id and a MAC of 8 bytes.
+
+    A link whose MACs are shorter has its own, which says who speaks: the host binds the stream to it.
+    """
+    saved = FULL_MAC_BYTES - settings.get("mac_bytes", FULL_MAC_BYTES)
+    if saved:
+        saved += BOUND_BYTES
+    return link.mtu + saved - (SEALED_BYTES if settings.get("sealed") else 0)
 
 
 def room(widths: list) -> int:
