@@ -16,6 +16,7 @@ from pathlib import Path
 
 from meuse import sim, storage_checks
 from meuse.config import SerialSettings, Settings, TlsSettings, parse_address
+from meuse.descriptors import Shares
 from meuse.errors import ConfigError, HostError
 from meuse.findings import Finding, fail, note, ok
 from meuse.invocation import meuse
@@ -39,6 +40,8 @@ def check_host(settings: Settings) -> list[Finding]:
     running = host_runs(data)
     if running:
         found.append(note("host", "runs on this data already"))
+    if short := Shares(settings).short:
+        found.append(note("connections", short, "raise `ulimit -n`, or set max_connections; more are closed at once"))
     for address in settings.tcp.listen:
         found.append(_listen(address, running))
     found.extend(_listen(address, running, "udp") for address in settings.udp.listen)
