@@ -7,7 +7,7 @@ Refuses to know where rows come from and where records go. Bound: max_rows of ea
 from meuse_protocol.columns import encode, single
 from meuse_protocol.messages import DATA, SINGLE, record
 
-OVERHEAD = 1 + 5 + 8  # array header, full stream id, MAC
+OVERHEAD = 5 + 8  # full stream id, MAC
 NEAR = 8  # bytes by which reckoning may be too low: another row can change how the others are packed
 
 

@@ -9,6 +9,7 @@ from meuse_protocol.outbox import ALARMS, ALL, NOTHING
 PAID = 50  # a link of this cost carries alarms only while there are others, unless its settings say otherwise
 WIDE_BYTES = 100  # a link that takes so much takes whole batches
 PART_BYTES = 24  # head of a part, and its share of the MAC
+LATER_BYTES = 4  # by which a HELLO of today grows when seqs have three bytes
 FULL_MAC_BYTES = 8
 BOUND_BYTES = 4  # less for the stream's id, where only one board speaks
 SEALED_BYTES = 6  # more for what hides a record
@@ -35,6 +36,10 @@ def wire(app, links: list, psk, gmtime):
         if first:
             runner.endpoint.join(first)
         first = first or runner.endpoint
+        needed = len(runner.endpoint.hello(0, 0xFFFFFFFF)) + LATER_BYTES
+        if runner.link.mtu < needed:
+            words = "%s: packets of %d bytes, but who this board is takes %d: raise the data rate, or shorten its name"
+            app.problems.append(words % (runner.link.name, runner.link.mtu, needed))
     for settings, runner in cards:
         runner.endpoint = _endpoint(app, runner.link, settings, psk, False)
         if first:

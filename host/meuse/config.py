@@ -275,8 +275,10 @@ def read_settings(table: dict[str, Any], name: str) -> Settings:
                 "give every device with SMS a key, and leave it out here",
             )
         if link.partition(":")[0] == "mqtt":
+        if link.partition(":")[0] in ("mqtt", "http"):
+            whom = "behind a broker" if link.startswith("mqtt") else "that speak HTTP"
             raise ConfigError(
-                f"{name}: trust.links: boards behind a broker need keys", f"take {link!r} out; provision the boards"
+                f"{name}: trust.links: boards {whom} need keys", f"take {link!r} out; provision the boards"
             )
         if link.partition(":")[0] == "ble":
             raise ConfigError(
@@ -284,7 +286,7 @@ def read_settings(table: dict[str, Any], name: str) -> Settings:
                 "give every device on Bluetooth a key, and leave it out here",
             )
         if link.partition(":")[0] not in LINK_KINDS:
-            near = difflib.get_close_matches(link, LINK_KINDS, n=1) if link != "http" else []
+            near = difflib.get_close_matches(link, LINK_KINDS, n=1)
             kinds = ", ".join(LINK_KINDS)
             advice = f"did you mean {near[0]!r}?" if near else f"{kinds}, or one link such as serial:/dev/ttyUSB0"
             raise ConfigError(f"{name}: trust.links: {link!r} is no link", advice)

@@ -1,5 +1,6 @@
 """Product files: strict, documented, and compiled into what a board takes."""
 
+import importlib
 import inspect
 import re
 import subprocess
@@ -119,6 +120,20 @@ def test_an_sms_link_has_the_modem_of_the_cellular_link_or_its_own(tmp_path: Pat
     assert compiled(tmp_path, text)["links"] == [cellular, sms | modem]
     own = text + 'uart = 2\nfamily = "sim7600"\n'
     assert compiled(tmp_path, own)["links"][1] == sms | {"uart": 2, "baud": 115_200, "family": "sim7600"}
+@pytest.mark.parametrize("kind", keys.NEED_A_KEY)
+def test_a_link_to_hosts_that_trust_nobody_needs_a_key(tmp_path: Path, kind: str) -> None:
+    (tmp_path / "product.toml").write_text(RIGHT.replace('kind = "tcp"', f'kind = "{kind}"'))
+    product.compile_product(tmp_path / "product.toml")
+    with pytest.raises(product.ProductError, match=rf"links\.0\.kind: '{kind}' needs a key.*: give it one"):
+        product.compile_product(tmp_path / "product.toml", keyed=False)
+
+
+def test_what_the_compiler_says_of_links_is_what_they_say_themselves() -> None:
+    """Their cost, and whether a board without a key may use them."""
+    for kind in keys.LINKS:
+        link = importlib.import_module("meuse_board.links." + {"serial": "uart"}.get(kind, kind)).Link
+        assert keys.USUAL_COST[kind] == link.cost, kind
+        assert (kind in keys.NEED_A_KEY) == getattr(link, "needs_key", False), kind
 
 
 @pytest.mark.parametrize(
@@ -139,6 +154,8 @@ def test_an_sms_link_has_the_modem_of_the_cellular_link_or_its_own(tmp_path: Pat
         ("pins = [5]", "pins = []", "is a list of 1 to 16 pins"),
         ("[channels.door]", '[channels."The Door"]', "a name is a-z, 0-9"),
         ('kind = "tcp"', 'kind = "lora"', "links.0.kind: 'lora' is not one of: serial, "),
+        ('kind = "tcp"', 'kind = "tpc"', "; is 'tcp' meant?"),
+        ('kind = "tcp"', 'kind = "tcp"\nmax_pdu = 20', "links.0.max_pdu: is a whole number from 64 to 1024, not 20"),
         ('kind = "tcp"', 'kind = "mqtt"\ntls = true', "links.0.ca: is missing"),
         ('kind = "tcp"', 'kind = "mqtt"\nca = "x"', "links.0.ca: says nothing without tls = true"),
         ('kind = "tcp"', 'kind = "mqtt"\ntls = true\nca = "none.pem"', "none.pem: No such file"),

@@ -102,6 +102,23 @@ BAD = [
         "trust.links: 'ble' cannot be trusted: Bluetooth is open to whoever is near",
         "give every device on Bluetooth a key, and leave it out here",
     ),
+    (
+        {"trust": {"links": ["http:10.0.0.2"]}},
+        "trust.links: boards that speak HTTP need keys",
+        "take 'http:10.0.0.2' out; provision the boards",
+    ),
+    ({"trust": {"links": ["seriel"]}}, "trust.links: 'seriel' is no link", "did you mean 'serial'?"),
+    (
+        {"trust": {"links": ["tls"]}, "tls": {"listen": ["127.0.0.1:1"], "cert": "a", "key": "b"}},
+        "trust.links: anybody may connect with TLS",
+        "name who signs boards: tls.client_ca",
+    ),
+    (
+        {"tls": {"listen": ["127.0.0.1:1"], "cert": "a"}},
+        "tls.key is missing",
+        "name a PEM file, or listen = [] for no TLS",
+    ),
+    ({"http": {"listen": ["8080"]}}, "http.listen: '8080' is not HOST:PORT", "for example 127.0.0.1:7878"),
     ({"rs485": [{}]}, "rs485[0].port is missing", "name a path or usb:SERIAL"),
     (
         {"rs485": [{"port": "/dev/ttyU*"}]},
