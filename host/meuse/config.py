@@ -274,7 +274,6 @@ def read_settings(table: dict[str, Any], name: str) -> Settings:
                 f"{name}: trust.links: {link!r} cannot be trusted: a sender's number can be forged",
                 "give every device with SMS a key, and leave it out here",
             )
-        if link.partition(":")[0] == "mqtt":
         if link.partition(":")[0] in ("mqtt", "http"):
             whom = "behind a broker" if link.startswith("mqtt") else "that speak HTTP"
             raise ConfigError(

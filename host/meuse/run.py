@@ -36,7 +36,6 @@ from meuse.links.mqtt import MqttLink
 from meuse.links.rs485 import Rs485Link
 from meuse.links.serial import SerialLink
 from meuse.links.sms import SmsLink
-from meuse.links.tcp import TcpLink, room_for
 from meuse.links.tcp import TcpLink
 from meuse.links.udp import UdpLink
 from meuse.status import Status

@@ -119,10 +119,14 @@ def test_an_sms_link_has_the_modem_of_the_cellular_link_or_its_own(tmp_path: Pat
     assert compiled(tmp_path, text)["links"] == [cellular, sms | modem]
     own = text + 'uart = 2\nfamily = "sim7600"\n'
     assert compiled(tmp_path, own)["links"][1] == sms | {"uart": 2, "baud": 115_200, "family": "sim7600"}
+
+
 @pytest.mark.parametrize("kind", keys.NEED_A_KEY)
 def test_a_link_to_hosts_that_trust_nobody_needs_a_key(tmp_path: Path, kind: str) -> None:
-    where = 'host = "example.net"' if "host" in keys.LINKS[kind] else ""
-    link = f'kind = "{kind}"\n{where}'
+    given = {"host": '"example.net"', "uart": "1", "family": '"bg95"', "apn": '"internet"', "number": '"+31600000000"'}
+    needed = [name for name in keys.LINKS[kind] if name in given]
+    link = "\n".join([f'kind = "{kind}"', *(f"{name} = {given[name]}" for name in needed)])
+    link += '\n[[links]]\nkind = "serial"' if kind == "sms" else ""  # which carries alarms only
     (tmp_path / "product.toml").write_text(RIGHT.replace('kind = "tcp"\nhost = "example.net"', link))
     product.compile_product(tmp_path / "product.toml")
     with pytest.raises(product.ProductError, match=rf"links\.0\.kind: '{kind}' needs a key.*: give it one"):
