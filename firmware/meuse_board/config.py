@@ -9,8 +9,8 @@ groups.every_1s.channels.flue_temp.high, links.uart.baud, outputs.0.safe.
                     with list elements by number; void once another product is deployed
 
 New values stay on trial until the board has shown that people or a host reach it with them; a board that boots TRIES
-times without goes back to what it had. The product is read item by item: beside a running application there is no
-heap for all of it.
+times without, or is not reached for long, goes back to what it had. The product is read item by item: beside a running
+application there is no heap for all of it.
 """
 
 from meuse_protocol.errors import MeuseError, PacketError
@@ -123,6 +123,10 @@ class Config:
         kept.update(self._new)
         self._save(0, kept, {})
         self._kept, self._new = kept, {}
+
+    def give_up(self) -> None:
+        """Nobody reached the board: the next boot takes back what is on trial."""
+        self._save(TRIES, self._kept, self._new)
 
     def _save(self, *state) -> None:
         tries, kept, new = state
@@ -294,10 +298,17 @@ def _limits(name: str):
     return 1 if name.endswith(AMOUNTS) else 0, 0x7FFFFFFF
 
 
-def prove(root: str) -> bool:
-    """The board was reached with its changed settings, which are there to stay -> False: flash or heap refuse now."""
+def prove(root: str, reached: bool) -> bool:
+    """The board was reached with its changed settings, which are there to stay; or the next boot takes them back.
+
+    False: flash or heap refuse now.
+    """
     try:
-        Config(root + "/config.msgpack").prove()
+        config = Config(root + "/config.msgpack")
+        if reached:
+            config.prove()
+        else:
+            config.give_up()
         return True
     except (OSError, MemoryError):
         return False

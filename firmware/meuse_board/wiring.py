@@ -9,6 +9,10 @@ from meuse_protocol.outbox import ALARMS, ALL, NOTHING
 PAID = 50  # a link of this cost carries alarms only while there are others, unless its settings say otherwise
 WIDE_BYTES = 100  # a link that takes so much takes whole batches
 PART_BYTES = 24  # head of a part, and its share of the MAC
+LATER_BYTES = 4  # by which a HELLO of today grows when seqs have three bytes
+FULL_MAC_BYTES = 8
+BOUND_BYTES = 4  # less for the stream's id, where only one board speaks
+SEALED_BYTES = 6  # more for what hides a record
 CARRIES = {"nothing": NOTHING, "alarms": ALARMS, "all": ALL}
 
 
@@ -41,6 +45,10 @@ def wire(app, links: list, psk, gmtime):
         if first:
             runner.endpoint.join(first)
         first = first or runner.endpoint
+        needed = len(runner.endpoint.hello(0, 0xFFFFFFFF)) + LATER_BYTES
+        if runner.link.mtu < needed:
+            words = "%s: packets of %d bytes, but who this board is takes %d: raise the data rate, or shorten its name"
+            app.problems.append(words % (runner.link.name, runner.link.mtu, needed))
     for settings, runner in cards:
         runner.endpoint = _endpoint(app, runner.link, settings, psk, False, None)
         if first:
@@ -52,7 +60,8 @@ def wire(app, links: list, psk, gmtime):
     supervisor = None
     if len(lanes) > 1 or [1 for settings, _, _ in lanes if "budget_kb" in settings]:
         supervisor = _supervise(app, lanes, gmtime)
-    narrow = room([runner.link.mtu for runner in app.runners if runner.endpoint])
+    wired = [(settings, runner) for settings, runner in pairs if runner.endpoint]
+    narrow = room([width(settings, runner.link) for settings, runner in wired])
     for _, runner in below:
         relay.downward(runner)
     return supervisor, narrow
@@ -87,6 +96,17 @@ def carried(settings: dict, link, count: int, first: bool) -> int:
     elif count > 1 and settings.get("cost", link.cost) >= PAID:
         usual = "alarms"
     return CARRIES.get(settings.get("carries", usual), ALL)
+
+
+def width(settings: dict, link) -> int:
+    """The longest packet there, if every record had the full stream id and a MAC of 8 bytes.
+
+    A link whose MACs are shorter has its own, which says who speaks: the host binds the stream to it.
+    """
+    saved = FULL_MAC_BYTES - settings.get("mac_bytes", FULL_MAC_BYTES)
+    if saved:
+        saved += BOUND_BYTES
+    return link.mtu + saved - (SEALED_BYTES if settings.get("sealed") else 0)
 
 
 def room(widths: list) -> int:

@@ -24,6 +24,16 @@ LINK_KINDS = ("serial", "rs485", "tcp", "tls", "file")
 
 APPLICATION = re.compile(r"[A-Za-z0-9-]{0,64}")
 
+# Links on which only a key tells who speaks, and why.
+UNTRUSTED = {
+    "udp": "anybody can invent the address of a datagram",
+    "mqtt": "whoever may publish at the broker may say anything",
+    "lorawan": "whoever may publish at the broker may say anything",
+    "http": "whoever reaches the host may send a request",
+    "ble": "Bluetooth is open to whoever is near",
+    "sms": "a sender's number can be forged",
+}
+
 # Nobody asked for this address when a host's `tcp.listen` is this very list.
 DEFAULT_LISTEN = ["127.0.0.1:7878"]
 
@@ -307,27 +317,14 @@ def read_settings(table: dict[str, Any], name: str) -> Settings:
         _check_ble(settings.ble, f"{name}: ble", bool({"devices", "service"} & table["ble"].keys()))
     _check_sms(settings.sms, f"{name}: sms")
     for link in settings.trust.links:
-        if link.partition(":")[0] == "udp":
+        kind = link.partition(":")[0]
+        if kind in UNTRUSTED:
             raise ConfigError(
-                f"{name}: trust.links: {link!r} cannot be trusted: anybody can invent the address of a datagram",
-                "give every device on UDP a key, and leave it out here",
+                f"{name}: trust.links: {link!r} cannot be trusted: {UNTRUSTED[kind]}",
+                "give every device there a key, and leave it out here",
             )
-        if link.partition(":")[0] == "sms":
-            raise ConfigError(
-                f"{name}: trust.links: {link!r} cannot be trusted: a sender's number can be forged",
-                "give every device with SMS a key, and leave it out here",
-            )
-        if link.partition(":")[0] in ("mqtt", "lorawan"):
-            raise ConfigError(
-                f"{name}: trust.links: boards behind a broker need keys", f"take {link!r} out; provision the boards"
-            )
-        if link.partition(":")[0] == "ble":
-            raise ConfigError(
-                f"{name}: trust.links: {link!r} cannot be trusted: Bluetooth is open to whoever is near",
-                "give every device on Bluetooth a key, and leave it out here",
-            )
-        if link.partition(":")[0] not in LINK_KINDS:
-            near = difflib.get_close_matches(link, LINK_KINDS, n=1) if link != "http" else []
+        if kind not in LINK_KINDS:
+            near = difflib.get_close_matches(link, LINK_KINDS, n=1)
             kinds = ", ".join(LINK_KINDS)
             advice = f"did you mean {near[0]!r}?" if near else f"{kinds}, or one link such as serial:/dev/ttyUSB0"
             raise ConfigError(f"{name}: trust.links: {link!r} is no link", advice)

@@ -20,6 +20,7 @@ from meuse.clock import Clock
 from meuse.config import Settings, parse_address, parse_duration
 from meuse.console_log import FOLDER as CONSOLE_FOLDER
 from meuse.console_log import ConsoleLogs
+from meuse.descriptors import Shares
 from meuse.errors import HostError, JournalBusy
 from meuse.identity import Identity
 from meuse.journal.commit import CommitQueue
@@ -36,7 +37,7 @@ from meuse.links.mqtt import MqttLink
 from meuse.links.rs485 import Rs485Link
 from meuse.links.serial import SerialLink
 from meuse.links.sms import SmsLink
-from meuse.links.tcp import TcpLink, room_for
+from meuse.links.tcp import TcpLink
 from meuse.links.udp import UdpLink
 from meuse.status import Status
 from meuse.topics import progress
@@ -110,6 +111,9 @@ class Host:
             self._beside.append(asyncio.create_task(work, name=name))
 
     async def _start_links(self) -> None:
+        self._shares = Shares(self.settings)
+        if self._shares.short:
+            log.warning("%s: raise `ulimit -n`, or set max_connections", self._shares.short)
         await self._start_tcp()
         if self._lock is not None:
             note_addresses(self._lock, [link.address for link in self.tcp])
@@ -159,11 +163,9 @@ class Host:
         tcp = self.settings.tcp
         if not tcp.listen:
             return
-        most = room_for(tcp.max_connections * len(tcp.listen)) // len(tcp.listen)
-        if most < tcp.max_connections:
-            log.warning("the system allows %d connections, not %d: raise `ulimit -n`", most, tcp.max_connections)
         for address in tcp.listen:
             name, port = parse_address(address, "tcp.listen")
+            most = self._shares.of(tcp.max_connections)
             link = TcpLink(name, port, self.bridge.opened, most, self.bridge.count)
             await self._start_link(link)
             self.tcp.append(link)
@@ -176,7 +178,7 @@ class Host:
         context = tls.load(found)
         if wrong := tls.out_of_date(found):
             log.warning("tls: the certificate %s: boards with a clock will refuse it", wrong)
-        most = room_for(found.max_connections * len(found.listen)) // len(found.listen)
+        most = self._shares.of(found.max_connections)
         for address in found.listen:
             handshakes = tls.Handshakes(context, self._handshake_failed)
             name, port = parse_address(address, "tls.listen")
@@ -191,7 +193,7 @@ class Host:
             return
         self.requests = HttpLink(self.bridge.opened, self.bridge.has_key, self.commits.settled)
         app = Starlette(routes=[*self.requests.routes])
-        most = room_for(found.max_connections * len(found.listen)) // len(found.listen)
+        most = self._shares.of(found.max_connections)
         for address in found.listen:
             server = WebServer(*parse_address(address, "http.listen"), app, most)
             await self._start_link(server)

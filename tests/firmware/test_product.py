@@ -159,6 +159,29 @@ def test_lora_that_cannot_or_must_not_work_is_refused(tmp_path: Path, words: str
     assert 'links.0.bus: add [buses.radio] with kind = "spi"' in refusal(tmp_path, "", "", LORA)
 
 
+@pytest.mark.parametrize("kind", keys.NEED_A_KEY)
+def test_a_link_to_hosts_that_trust_nobody_needs_a_key(tmp_path: Path, kind: str) -> None:
+    given = {"host": '"example.net"', "uart": "1", "family": '"bg95"', "apn": '"internet"', "number": '"+31600000000"'}
+    given |= {"bus": '"radio"', "cs": "17"}
+    needed = [name for name in keys.LINKS[kind] if name in given]
+    link = "\n".join([f'kind = "{kind}"', *(f"{name} = {given[name]}" for name in needed)])
+    link += '\n[[links]]\nkind = "serial"' if kind == "sms" else ""  # which carries alarms only
+    text = RIGHT.replace('kind = "tcp"\nhost = "example.net"', link) + (RADIO if kind == "lora" else "")
+    (tmp_path / "product.toml").write_text(text)
+    product.compile_product(tmp_path / "product.toml")
+    with pytest.raises(product.ProductError, match=rf"links\.0\.kind: '{kind}' needs a key.*: give it one"):
+        product.compile_product(tmp_path / "product.toml", keyed=False)
+
+
+def test_what_the_compiler_says_of_links_is_what_they_say_themselves(root: Path) -> None:
+    """Their cost, and whether a board without a key may use them. Read, not run: some need a board's own modules."""
+    for kind in keys.LINKS:
+        text = (root / "firmware/meuse_board/links" / f"{'uart' if kind == 'serial' else kind}.py").read_text()
+        cost = re.search(r"(?m)^    cost = (\d+)", text)
+        assert cost and keys.USUAL_COST[kind] == int(cost[1]), kind
+        assert (kind in keys.NEED_A_KEY) == bool(re.search(r"(?m)^    needs_key = True", text)), kind
+
+
 @pytest.mark.parametrize(
     ("old", "new", "words"),
     [
@@ -183,6 +206,8 @@ def test_lora_that_cannot_or_must_not_work_is_refused(tmp_path: Path, words: str
         ("pins = [5]", "pins = []", "is a list of 1 to 16 pins"),
         ("[channels.door]", '[channels."The Door"]', "a name is a-z, 0-9"),
         ('kind = "tcp"', 'kind = "zigbee"', "links.0.kind: 'zigbee' is not one of: serial, "),
+        ('kind = "tcp"', 'kind = "tpc"', "; is 'tcp' meant?"),
+        ('kind = "tcp"', 'kind = "tcp"\nmax_pdu = 20', "links.0.max_pdu: is a whole number from 64 to 1024, not 20"),
         ('kind = "tcp"', 'kind = "mqtt"\ntls = true', "links.0.ca: is missing"),
         ('kind = "tcp"', 'kind = "mqtt"\nca = "x"', "links.0.ca: says nothing without tls = true"),
         ('kind = "tcp"', 'kind = "mqtt"\ntls = true\nca = "none.pem"', "none.pem: No such file"),

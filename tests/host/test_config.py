@@ -44,15 +44,15 @@ BAD = [
     (
         {"trust": {"links": ["sms"]}},
         "trust.links: 'sms' cannot be trusted: a sender's number can be forged",
-        "give every device with SMS a key, and leave it out here",
+        "give every device there a key, and leave it out here",
     ),
     ({"udp": {"listen": ["7878"]}}, "udp.listen: '7878' is not HOST:PORT", "for example 127.0.0.1:7878"),
     ({"udp": {"max_peers": 0}}, "udp.max_peers = 0 is outside 1 to 1000000", ""),
-    ({"trust": {"links": ["udp"]}}, UNTRUSTED.format("udp"), "give every device on UDP a key, and leave it out here"),
+    ({"trust": {"links": ["udp"]}}, UNTRUSTED.format("udp"), "give every device there a key, and leave it out here"),
     (
         {"trust": {"links": ["udp:10.0.0.2"]}},
         UNTRUSTED.format("udp:10.0.0.2"),
-        "give every device on UDP a key, and leave it out here",
+        "give every device there a key, and leave it out here",
     ),
     ({"tcp": {"max_connections": 0}}, "tcp.max_connections = 0 is outside 1 to 60000", ""),
     ({"serial": [{}]}, "serial[0].port is missing", "name a path, a glob or usb:SERIAL"),
@@ -83,8 +83,8 @@ BAD = [
     ),
     (
         {"trust": {"links": ["mqtt"]}},
-        "trust.links: boards behind a broker need keys",
-        "take 'mqtt' out; provision the boards",
+        "trust.links: 'mqtt' cannot be trusted: whoever may publish at the broker may say anything",
+        "give every device there a key, and leave it out here",
     ),
     ({"ble": {}}, "ble names no board", 'write devices = ["stove-1"], or service = true for all'),
     (
@@ -100,8 +100,25 @@ BAD = [
     (
         {"ble": {"service": True}, "trust": {"links": ["ble"]}},
         "trust.links: 'ble' cannot be trusted: Bluetooth is open to whoever is near",
-        "give every device on Bluetooth a key, and leave it out here",
+        "give every device there a key, and leave it out here",
     ),
+    (
+        {"trust": {"links": ["http:10.0.0.2"]}},
+        "trust.links: 'http:10.0.0.2' cannot be trusted: whoever reaches the host may send a request",
+        "give every device there a key, and leave it out here",
+    ),
+    ({"trust": {"links": ["seriel"]}}, "trust.links: 'seriel' is no link", "did you mean 'serial'?"),
+    (
+        {"trust": {"links": ["tls"]}, "tls": {"listen": ["127.0.0.1:1"], "cert": "a", "key": "b"}},
+        "trust.links: anybody may connect with TLS",
+        "name who signs boards: tls.client_ca",
+    ),
+    (
+        {"tls": {"listen": ["127.0.0.1:1"], "cert": "a"}},
+        "tls.key is missing",
+        "name a PEM file, or listen = [] for no TLS",
+    ),
+    ({"http": {"listen": ["8080"]}}, "http.listen: '8080' is not HOST:PORT", "for example 127.0.0.1:7878"),
     ({"rs485": [{}]}, "rs485[0].port is missing", "name a path or usb:SERIAL"),
     (
         {"rs485": [{"port": "/dev/ttyU*"}]},

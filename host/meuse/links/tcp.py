@@ -37,6 +37,9 @@ KEEPALIVE_EVERY_S = 10
 KEEPALIVE_TRIES = 3
 
 
+# A listener that was full says that there is room again below this share.
+ROOM_AGAIN = 0.9
+
 # What the host opens beside its connections: journal, lake, console logs, ports, listeners.
 OTHER_DESCRIPTORS = 128
 
@@ -77,6 +80,7 @@ class TcpLink:
         self._buffer = memoryview(bytearray(READ_BYTES))
         self.connections: set[_Connection] = set()
         self._count = count
+        self._told_full = False
         self.address = f"{host}:{port}"
 
     async def start(self) -> None:
@@ -114,11 +118,18 @@ class TcpLink:
         return _Stranger(self, self._handshakes) if self._handshakes else _Connection(self)
 
     def full(self) -> bool:
-        """No room for one more; counts those who are sent away."""
+        """No room for one more; counts those who are sent away, and says so once."""
         under_way = len(self._handshakes.under_way) if self._handshakes else 0
-        full = len(self.connections) + under_way >= self._max_connections
+        count = len(self.connections) + under_way
+        full = count >= self._max_connections
         if full:
             self._count(f"{self._kind}_refused")
+        if full and not self._told_full:
+            log.warning("%s %s: full with %d connections; more are closed at once", self._kind, self.address, count)
+            self._told_full = True
+        elif self._told_full and count < self._max_connections * ROOM_AGAIN:
+            log.info("%s %s: room for connections again", self._kind, self.address)
+            self._told_full = False
         return full
 
     def accept(self, connection: "_Connection", peer: str) -> Receiver | None:
