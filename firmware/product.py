@@ -30,7 +30,9 @@ from product_keys import (  # noqa: E402
     LINKS,
     LOG,
     NEED_A_KEY,
+    OP_KINDS,
     OUTPUT,
+    OWN_OPS,
     PRODUCT,
     SEVERAL,
     USUAL_COST,
@@ -111,6 +113,9 @@ def settings(path: Path, host: str | None = None, links: Sequence[str] = (), key
     if not out["links"]:
         raise table.error("links", "readings need a way out: add [[links]]")
     out["outputs"] = [t.take(OUTPUT) for t in table.array("outputs")]
+    ops = [_op(name, t, out) for name, t in table.tables("ops")]
+    if ops:
+        out["ops"] = ops
     table.done()
     _refuse_shared_pins(channels, out, table)
     return out
@@ -157,6 +162,23 @@ def _link(t: Table, host: str | None, folder: Path, keyed: bool) -> Settings:
     elif link["kind"] == "mqtt":
         _complete_mqtt(t, link)
     return link
+
+
+def _op(name: str, t: Table, out: Settings) -> Settings:
+    """One thing that the host may ask of the board."""
+    kind = t.choice("kind", tuple(OP_KINDS))
+    op: Settings = {"name": name, "kind": kind, **t.take(OP_KINDS[kind])}
+    if name in OWN_OPS:
+        raise t.error("kind", f"{name!r} is an op that every board has; give it another name")
+    if kind == "output" and op["output"] not in [output["name"] for output in out["outputs"]]:
+        raise t.error("output", f"there is no output {op['output']!r}: add it under [[outputs]]")
+    if kind == "setting" and op["low"] > op["high"]:
+        raise t.error("high", "is less than low")
+    channels = [c["name"] for group in out["groups"] for c in group["channels"]]
+    for condition in op.get("if", []):
+        if condition[0] not in channels:
+            raise t.error("if", f"there is no channel {condition[0]!r}")
+    return op
 
 
 def _complete_mqtt(t: Table, link: Settings) -> None:

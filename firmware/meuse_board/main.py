@@ -72,8 +72,11 @@ def run(root: str = "", break_in_ms: int = BREAK_IN_MS, also=(), ready=None, cra
 
 
 def _rescue(app) -> None:
-    """After a crash: rows, totals and records to flash, as far as each of them still can."""
-    for act in (app.batcher.close_all, app.kept.flush, app.log.flush):
+    """After a crash: outputs safe; rows, totals and records to flash, as far as each of them still can."""
+    acts = [app.batcher.close_all, app.kept.flush, app.log.flush]
+    if app.commands:
+        acts.insert(0, app.commands.all_safe)
+    for act in acts:
         try:
             act()
         except Exception:

@@ -7,7 +7,7 @@ Refuses to know what an op does, and where the memory is kept.
     verdict = window.judge(cid, mark(op, arg))     # NEW: look at it; SEEN: code() says what it became
     window.start(cid, mark(op, arg))               # then save window.saved() durably, then act
     window.finish(cid, DONE, value)                # then save again, then log RESULT
-    window.interrupted()                           # after a boot: started, and nobody knows how it ended
+    window.having(STARTED)                         # after a boot: nobody knows how these ended
 """
 
 from binascii import crc32
@@ -106,10 +106,10 @@ class CommandWindow:
     def value(self, cid: int) -> object:
         return self._values.get(cid)
 
-    def interrupted(self) -> "list[int]":
-        """Ids with an intent and no result."""
+    def having(self, code: int) -> "list[int]":
+        """Ids with this code. STARTED after a boot: an intent, and nobody knows how it ended."""
         entries = [self._entry(at) for at in range(0, len(self._table), ENTRY_BYTES)]
-        return [entry[0] for entry in entries if entry[2] == STARTED]
+        return [entry[0] for entry in entries if entry[2] == code]
 
     def saved(self) -> "list[Any]":
         """All of it, for msgpack."""

@@ -14,6 +14,7 @@ from meuse_protocol.commands import (
     is_late,
     mark,
 )
+from meuse_protocol.condition_text import condition_of, decimal, text_of
 from meuse_protocol.conditions import holds, is_condition
 from meuse_protocol.errors import LocalError
 from meuse_protocol.host_commands import AGAIN_MAX_MS, AGAIN_MS, WAITING_MAX, CommandQueue
@@ -36,7 +37,7 @@ def test_an_id_is_new_once():
     window.finish(1, DONE, 7)
     for seen in (window, again(window)):
         assert seen.judge(1, on) == SEEN and seen.code(1) == DONE and seen.value(1) == 7
-        assert seen.interrupted() == []
+        assert seen.having(STARTED) == []
 
 
 def test_an_id_that_comes_after_a_higher_one_never_runs():
@@ -59,9 +60,9 @@ def test_an_intent_without_a_result_is_known_after_a_reboot():
     window.finish(1, DONE)
     window.start(2, 0)
     after = again(window)
-    assert after.interrupted() == [2] and after.judge(2, 0) == SEEN
+    assert after.having(STARTED) == [2] and after.judge(2, 0) == SEEN
     after.finish(2, INTERRUPTED)
-    assert again(after).code(2) == INTERRUPTED and again(after).interrupted() == []
+    assert again(after).code(2) == INTERRUPTED and again(after).having(STARTED) == []
 
 
 def test_what_is_remembered_is_bounded_and_what_is_forgotten_is_old():
@@ -171,7 +172,7 @@ class Board:
         self.boot += 1
         self.now = 0
         self.window = CommandWindow(STREAM, self.flash)
-        for cid in self.window.interrupted():
+        for cid in self.window.having(STARTED):
             self.window.finish(cid, INTERRUPTED)
             self.results.append((cid, INTERRUPTED))
         self.flash = self.window.saved()
@@ -249,3 +250,21 @@ def test_no_id_acts_twice_whatever_the_wire_and_the_power_do():
             assert acts == 1 or code != DONE, "said done, and never ran"
             assert acts == 0 or code != EXPIRED, "said expired, and ran"
     assert min(codes.get(code, 0) for code in (DONE, EXPIRED, INTERRUPTED)) > 10, codes
+
+
+def test_conditions_as_people_write_them():
+    for text, condition, shown in (
+        ("flue_temp < 60", ["flue_temp", "<", 60, 0], "flue_temp < 60"),
+        ("flue_temp<=60.50", ["flue_temp", "<=", 6050, -2], "flue_temp <= 60.50"),
+        ("t > -0.5", ["t", ">", -5, -1], "t > -0.5"),
+        ("t == .05", ["t", "==", 5, -2], "t == 0.05"),
+        ("t >= +7", ["t", ">=", 7, 0], "t >= 7"),
+    ):
+        assert condition_of(text) == condition and text_of(condition) == shown
+    for wrong in ("", "t", "t <", "< 5", "t < x", "t = 5", "a b < 5", "t < 1 2", "t < 1.", "t < 1e5", "t != 5"):
+        try:
+            condition_of(wrong)
+        except LocalError:
+            continue
+        raise AssertionError(wrong)
+    assert decimal(12, 2) == "1200" and decimal(-5, -3) == "-0.005" and decimal(1234, -2) == "12.34"
