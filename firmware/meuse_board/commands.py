@@ -56,7 +56,8 @@ class Output:
 
     def __init__(self, settings: dict):
         self.safe = self.level = settings.get("safe", 0)
-        self.until_ms = None  # end of the lease, while it is not safe
+        self.lease_ms = 0  # that was asked for last
+        self.until_ms = None  # when it ends, while the output is not safe
         self._pin = Pin(settings["pin"], Pin.OUT, value=self.safe)
 
     def put(self, level: int, until_ms) -> None:
@@ -179,7 +180,8 @@ class Commands:
         lasting = level != output.safe
         if lasting:
             self._intend(cid, None)
-        output.put(level, now + given.get("lease_ms", op["lease_ms"]))
+        output.lease_ms = given.get("lease_ms", op["lease_ms"])
+        output.put(level, now + output.lease_ms)
         return DONE, level, lasting
 
     def _to_safe(self, op: dict, given: dict) -> bool:
@@ -205,22 +207,22 @@ class Commands:
         return flat
 
     def _make_safe(self, given: dict):
-        names = [given["output"]] if "output" in given else list(self._outputs)
-        for name in names:
-            if name not in self._outputs:
-                raise Refusal(BAD_ARGUMENT, "output")
-            self._outputs[name].put(self._outputs[name].safe, None)
+        outputs = [self._output(given)] if given else self._outputs.values()
+        for output in outputs:
+            output.put(output.safe, None)
         return DONE, None, False
 
-    def _renew(self, given: dict, now: int):
+    def _output(self, given: dict) -> Output:
         name = given.get("output")
-        output = self._outputs.get(name)
-        leases = [op["lease_ms"] for op in self._ops.values() if op.get("output") == name]
-        if not output or not leases:
+        if len(given) != 1 or not isinstance(name, str) or name not in self._outputs:
             raise Refusal(BAD_ARGUMENT, "output")
+        return self._outputs[name]
+
+    def _renew(self, given: dict, now: int):
+        output = self._output(given)
         if output.until_ms is None:
-            raise Refusal(DENIED, "%s is not on" % name)
-        output.until_ms = now + min(leases)
+            raise Refusal(DENIED, "not on")
+        output.until_ms = now + output.lease_ms
         return DONE, output.level, False
 
     # -- two phases

@@ -1,4 +1,4 @@
-"""Conditions as people write them, `flue_temp < 60.5`, to and from what travels. For hosts; a board needs none of it."""
+"""Conditions as people write them, `flue_temp < 60.5`, to and from what travels. A board needs none of it."""
 
 from .conditions import COMPARISONS, is_condition
 from .errors import LocalError
