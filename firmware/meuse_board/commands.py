@@ -182,7 +182,7 @@ class Commands:
             self._intend(cid, None)
         output.lease_ms = given.get("lease_ms", op["lease_ms"])
         output.put(level, now + output.lease_ms)
-        return DONE, level, lasting
+        return DONE, [op["output"], level], lasting
 
     def _to_safe(self, op: dict, given: dict) -> bool:
         return op["kind"] == "output" and given["on"] == self._outputs[op["output"]].safe

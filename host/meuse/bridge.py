@@ -73,6 +73,8 @@ class Bridge:
         self._window = WINDOW
         self._held = False
         self._stopping = False
+        self.arrived: Callable[[int], None] = lambda stream: None  # a board is there (again)
+        self.answered: Callable[[], None] = lambda: None  # a RESULT came, and is not durable yet
         identity.bound = self._bound
         self._violations = Rate(VIOLATIONS_PER_MINUTE, 60_000)
 
@@ -176,6 +178,7 @@ class Bridge:
         if self.presences.joined(device, stream, False, session.name, self.clock.utc_ms()):
             log.info("%s: on %s", device, session.name)
             self.commits.event("link-up", device, session.name)
+        self.arrived(stream)
 
     def greeted(self, session: Session, before: str | None, hello: Hello) -> None:
         """A HELLO held; `before`: the device that was bound on this connection until now."""
@@ -188,6 +191,7 @@ class Bridge:
             self.commits.event("link-up", device, session.name)
         self.commits.binding(Binding(stream, device, now_ms, hello.next_seq, new=False))
         self._later(ASK_AFTER_S, session, self._ask, hello)
+        self.arrived(stream)
 
     def text(self, session: Session, at_ms: int, line: bytes) -> None:
         """A line that is no frame; on a network it is worth keeping only from somebody known."""
@@ -242,6 +246,13 @@ class Bridge:
         else:
             return
         self._later(ASK_AGAIN_S, session, self._ask, hello)
+
+    def session_of(self, device: str) -> Session | None:
+        """Where this device is heard now, the connection that carries its records first."""
+        known = self.presences.devices.get(device)
+        there = [session for session in self.sessions if device in session.devices]
+        there.sort(key=lambda session: known is None or session.name != known.link)
+        return there[0] if there else None
 
     def count(self, name: str, by: int = 1) -> None:
         self.counters[name] = self.counters.get(name, 0) + by

@@ -156,7 +156,7 @@ def test_an_output_is_switched_once_and_goes_back_when_its_lease_is_over():
         for now in (1000, 2000):
             app.ask(1, "heater", ["on", 1], now)
         assert pins.levels[PIN] == 1 and pins.switched == 1
-        assert app.results() == [(1, DONE, 1)], "said once: a record is reliable"
+        assert app.results() == [(1, DONE, ["igniter", 1])], "said once: a record is reliable"
         assert app.commands.step(30999) == 31000 and pins.levels[PIN] == 1
         app.ask(2, "renew", ["output", "igniter"], 20000)
         app.commands.step(49999)
@@ -281,7 +281,7 @@ def test_replays_cost_a_few_records_and_no_act():
             app.ask(5, "heater", ["on", 1], now)
             app.ask(9, "heater", ["on", 0], now)
         found = app.results()
-        assert pins.switched == 1 and found[0] == (9, DONE, 1)
+        assert pins.switched == 1 and found[0] == (9, DONE, ["igniter", 1])
         assert {r[1] for r in found[1:]} == {STALE} and len(found) <= 1 + STALE_BURST + 10
 
 

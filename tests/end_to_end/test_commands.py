@@ -1,0 +1,206 @@
+"""Commands that can be trusted: real firmware on real MicroPython, the real host and its database, real TCP.
+
+Simulated are the sensors, a contactor on one of the board's outputs, and who cuts power when.
+"""
+
+import os
+import signal
+import subprocess
+from pathlib import Path
+from typing import Any
+
+from tests.end_to_end.command_wire import Eavesdropper
+from tests.end_to_end.river import MEUSE, Host, board, meuse
+from tests.firmware.virtual import ROOT, VirtualBoard, wait_for
+from tests.host.hosts import ask, events
+
+FAN = "26"
+OPS = """
+[channels.fan_runs]
+driver = "digital"
+pins = [27]
+period = "200ms"
+unit = ""
+
+[[outputs]]
+name = "fan"
+pin = 26
+
+[ops.fan]
+kind = "output"
+output = "fan"
+lease = "10min"
+if = "co2 >= 0"
+
+[ops.blast]
+kind = "output"
+output = "fan"
+dangerous = true
+if = "co2 >= 0"
+
+[ops.beat]
+kind = "setting"
+setting = "health_ms"
+low = 1000
+high = 60000
+
+[ops.stats]
+kind = "stats"
+"""
+CONTACTOR = """
+[[device]]
+name = "fan"
+model = "contactor"
+coil = 26
+contact = 27
+
+[[fault]]
+name = "fan-stuck"
+target = "fan"
+kind = "stuck"
+"""
+
+
+def with_fan(top: Path, data: Path, port: int) -> VirtualBoard:
+    """A building's board with a fan that can be switched, and that is seen running."""
+    made = board(top, "building", data, port)
+    product, scenario = top / "hasty/building.product.toml", top / "hasty/building.toml"
+    text = product.read_text()
+    product.write_text(text.replace("[[links]]", OPS + "\n[[links]]", 1))
+    scenario.write_text(scenario.read_text() + CONTACTOR)
+    return made
+
+
+def sent(data: Path, *words: str, status: int = 0) -> list[str]:
+    """States of a command, in their order; `meuse send --wait` must end with this status."""
+    out = meuse("send", "building-1", *words, "--wait", "--data", str(data), status=status)
+    return [line.split(": ")[0].split()[-1] for line in out.splitlines()]
+
+
+def states(data: Path, command: str) -> list[str]:
+    found = ask(data, "SELECT state FROM command_states WHERE command = ? ORDER BY id", command)
+    return [str(state) for (state,) in found]
+
+
+def later(data: Path, command: str, *words: str) -> None:
+    """Asked for, and not waited for."""
+    meuse("send", "building-1", *words, "--id", command, "--data", str(data))
+
+
+def fan(device: VirtualBoard) -> tuple[int, int]:
+    """(is it driven, how often was it switched on)"""
+    status: dict[str, Any] = device.status()
+    return status["outputs"].get(FAN, 0), status["switched"].get(FAN, 0)
+
+
+def measured(data: Path) -> None:
+    wait_for(lambda: ask(data, "SELECT 1 FROM records WHERE type = 1 LIMIT 1"), "readings")
+
+
+def test_a_command_switches_an_output_and_is_done_when_its_effect_is_measured(tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    with Host(data) as host, with_fan(tmp_path, data, host.port) as device:
+        measured(data)
+        on = ["fan", "on=1", "--done-when", "fan_runs > 0 within 60 s"]
+        assert sent(data, *on) == ["queued", "sent", "started", "done"]
+        assert fan(device) == (1, 1)
+        assert sent(data, "fan", "on=0", "--done-when", "fan_runs == 0 within 60 s")[-1] == "done"
+        device.fault("fan-stuck", True)
+        on[-1] = "fan_runs > 0 within 2 s"
+        assert sent(data, *on, status=1)[-1] == "failed"
+        wait_for(lambda: fan(device)[0] == 0, "the safe action")
+        assert fan(device) == (0, 2) and events(data).count("alert") == 1
+        for words, end in (
+            (["oven", "on=1"], "refused"),
+            (["fan", "on=2"], "refused"),
+            (["fan", "on=1", "lease=11min"], "refused"),
+            (["fan", "on=1", "--if", "co2 < 0"], "refused"),
+            (["beat", "value=999"], "refused"),
+        ):
+            assert sent(data, *words, status=1)[-1] == end, words
+        assert fan(device) == (0, 2)
+        assert sent(data, "blast", "on=1", "--yes") == ["queued", "sent", "started", "done"]
+        assert fan(device) == (1, 3)
+        assert sent(data, "renew", "output=fan")[-1] == "done"
+        assert sent(data, "safe")[-1] == "done" and fan(device) == (0, 3)
+        assert sent(data, "beat", "value=5000")[-1] == "done"
+        assert "log_waiting" in meuse("send", "building-1", "stats", "--wait", "--data", str(data))
+        assert device.status()["crashes"] == 0
+        host.stop()
+    assert "no host runs" in refused(data, "fan", "on=1", status=3)
+
+
+def refused(data: Path, *words: str, status: int) -> str:
+    command = [str(MEUSE), "send", "building-1", *words, "--data", str(data)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, cwd=ROOT)
+    assert done.returncode == status, done.stderr
+    return done.stderr
+
+
+def test_power_fails_the_moment_a_command_acts_and_it_never_acts_again(tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    with Host(data) as host, with_fan(tmp_path, data, host.port) as device:
+        measured(data)
+        device.control(do="trap", pin=int(FAN))
+        assert sent(data, "fan", "on=1", status=1)[-1] == "unknown"
+        assert device.status()["starts"] == 2 and fan(device) == (0, 1)
+        assert sent(data, "fan", "on=1")[-1] == "done"
+        assert fan(device) == (1, 2)
+
+
+def test_a_host_killed_between_sending_and_result_sends_the_same_command_again(tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    with Host(data) as host, with_fan(tmp_path, data, host.port) as device:
+        measured(data)
+        assert sent(data, "stats")[-1] == "done"
+        pid = int(device.status()["pid"])
+        os.kill(pid, signal.SIGSTOP)  # the board gets it, and cannot do anything about it yet
+        try:
+            later(data, "one", "fan", "on=1")
+            later(data, "one", "fan", "on=1")
+            wait_for(lambda: "sent" in states(data, "one"), "the command is sent")
+            before = ask(data, "SELECT stream, cid, boot, uptime_ms FROM commands WHERE id = 'one'")
+            host.kill()
+        finally:
+            os.kill(pid, signal.SIGCONT)
+        wait_for(lambda: fan(device) == (1, 1), "the board acts")
+        host.start()
+        wait_for(lambda: states(data, "one")[-1] == "done", "its result")
+        assert states(data, "one") == ["queued", "sent", "done"] and fan(device) == (1, 1)
+        assert ask(data, "SELECT stream, cid, boot, uptime_ms FROM commands WHERE id = 'one'") == before
+
+
+def test_what_is_doubled_replayed_or_late_never_acts(tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    with (
+        Host(data) as host,
+        Eavesdropper(host.port) as wire,
+        with_fan(tmp_path, data, wire.port) as device,
+    ):
+        measured(data)
+        assert sent(data, "fan", "on=1")[-1] == "done"
+        assert sent(data, "fan", "on=0")[-1] == "done"
+        assert fan(device) == (0, 1)
+        for _ in range(5):
+            wire.replay()
+        assert sent(data, "stats")[-1] == "done", "the board has read all of it"
+        assert fan(device) == (0, 1)
+        wire.hold()
+        later(data, "late", "fan", "on=1", "--expires", "2s")
+        wait_for(lambda: "sent" in states(data, "late"), "the command is on the wire")
+        expired = "SELECT 1 FROM commands WHERE id = 'late' AND expires_ms + 1000 < unixepoch('subsec') * 1000"
+        wait_for(lambda: ask(data, expired), "its time is over")
+        wire.release()
+        wait_for(lambda: states(data, "late")[-1] == "expired", "the board says so")
+        assert fan(device) == (0, 1)
+        later(data, "held", "fan", "on=1", "--expires", "1h")
+        wait_for(lambda: states(data, "held")[-1] == "done", "on")
+        assert fan(device) == (1, 2)
+        device.control(do="kill")
+        wait_for(lambda: device.status()["starts"] == 2, "another boot")
+        assert sent(data, "stats")[-1] == "done"
+        for _ in range(5):
+            wire.replay()
+        assert sent(data, "stats")[-1] == "done"
+        assert fan(device) == (0, 2), "what was good for an hour was good for that boot only"
+        assert device.status()["crashes"] == 0
