@@ -102,9 +102,9 @@ class Commands:
         """A CMD whose MAC verified."""
         try:
             self._take(command, now)
-        except MemoryError:  # it comes again, unless it was begun
+        except MemoryError:  # it comes again, unless it was begun: then nobody knows how far it got
             if command.cid in self._window.having(STARTED):
-                self._finish(command.cid, FAILED, "memory", True)
+                self._finish(command.cid, INTERRUPTED, "memory", True)
 
     def step(self, now: int) -> int:
         """Ends leases; returns the uptime at which to call again."""

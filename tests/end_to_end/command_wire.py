@@ -3,6 +3,7 @@
 TCP on loopback. Threads, since the test's own waits by polling.
 """
 
+import contextlib
 import socket
 import threading
 
@@ -65,28 +66,22 @@ class Eavesdropper:
             threading.Thread(target=self._down, args=(host, board), daemon=True).start()
 
     def _up(self, board: socket.socket, host: socket.socket) -> None:
-        try:
+        with contextlib.suppress(OSError):
             while data := board.recv(4096):
                 host.sendall(data)
-        except OSError:
-            pass
         self._end(board, host)
 
     def _down(self, host: socket.socket, board: socket.socket) -> None:
-        try:
+        with contextlib.suppress(OSError):
             while data := host.recv(4096):
                 self._flowing.wait()
                 with self._lock:
                     self._recorded.append(data)
                     board.sendall(data)
-        except OSError:
-            pass
         self._end(board, host)
 
     @staticmethod
     def _end(*sockets: socket.socket) -> None:
         for one in sockets:
-            try:
+            with contextlib.suppress(OSError):
                 one.shutdown(socket.SHUT_RDWR)
-            except OSError:
-                pass
