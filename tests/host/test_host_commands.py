@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from meuse.commands import commander, table, words
 from meuse.commands.table import Request
-from meuse.errors import ConfigError
+from meuse.errors import ConfigError, HostError
 from meuse.run import Host
 from meuse_protocol import commands as wire
 from meuse_protocol.board_endpoint import Command
@@ -288,6 +288,34 @@ def test_a_board_that_begins_anew_never_answers_what_was_sent_before(tmp_path: P
         other.unplug()
 
     play(tmp_path, scene)
+
+
+def test_what_waits_is_bounded_and_what_is_old_goes_but_its_ids(tmp_path: Path) -> None:
+    async def scene(host: Host, board: Answering) -> None:
+        await asked(host, "one")
+        await reaches(tmp_path, "one", "done")
+        await host.journal.write(lambda db: table.purge(db, utc_ms() + 1))
+        assert states(tmp_path, "one") == [] and ask(tmp_path, "SELECT count(*) FROM commands") == [(0,)]
+        await asked(host, "two")
+        await reaches(tmp_path, "two", "done")
+        assert board.ops == [(1, "fan"), (2, "fan")]
+        board.reply = silent
+        for n in range(table.WAITING_MAX):
+            await asked(host, f"more-{n}")
+        with pytest.raises(HostError, match="commands wait"):
+            await asked(host, "too many")
+
+    play(tmp_path, scene)
+
+
+@pytest.mark.parametrize("more", [{"arg": ["on", {"a": 1}]}, {"arg": [[[[1]]]]}, {"done_when": "moon"}])
+def test_what_could_not_travel_is_not_taken(tmp_path: Path, more: dict[str, Any]) -> None:
+    async def run() -> None:
+        async with running(tmp_path) as host:
+            with pytest.raises(ConfigError):
+                await asked(host, "one", **more)
+
+    asyncio.run(run())
 
 
 def test_words_of_a_command() -> None:

@@ -13,7 +13,7 @@ from meuse_protocol import messages
 from meuse_protocol.condition_text import condition_of
 from meuse_protocol.errors import MeuseError
 
-from meuse.errors import ConfigError
+from meuse.errors import ConfigError, HostError
 
 QUEUED: Final = "queued"  # nobody has told the board
 SENT: Final = "sent"  # on its way, or there, until a RESULT is durable
@@ -24,6 +24,9 @@ EXPIRED: Final = "expired"  # never started
 REFUSED: Final = "refused"
 UNKNOWN: Final = "unknown"  # begun, and nobody knows how it ended
 SETTLED: Final = (DONE, FAILED, EXPIRED, REFUSED, UNKNOWN)
+
+# Of one device; whoever asks for more is not a person.
+WAITING_MAX: Final = 64
 
 # Should this journal have been put back, the board has seen higher ids than it remembers.
 SKIPPED_CIDS: Final = 1000
@@ -76,13 +79,21 @@ _COLUMNS: Final = (
 
 
 def ask(db: sqlite3.Connection, request: Request, now_ms: int) -> None:
-    """Queue it, unless its id is known already. ConfigError: no board could ever be asked for this."""
+    """Queue it, unless its id is known already.
+
+    ConfigError: no board could ever be asked for this. HostError: too many wait for this one.
+    """
     try:
         messages.parse(messages.pdu(messages.CMD, 0, 1, [1, 1], request.op, request.arg or None))
         if request.done_when is not None:
             condition_of(request.done_when)
     except MeuseError as error:
         raise ConfigError(f"{request.op} cannot be sent: {error}", "see docs/commands.md") from error
+    (waiting,) = db.execute(
+        "SELECT count(*) FROM commands WHERE NOT settled AND device = ? AND id != ?", (request.device, request.id)
+    ).fetchone()
+    if waiting >= WAITING_MAX:
+        raise HostError(f"{waiting} commands wait for {request.device}", "wait for them, or for their expiry")
     done = db.execute(
         "INSERT OR IGNORE INTO commands(id, device, op, arg, asked_ms, expires_ms, done_when, within_ms, confirmed,"
         " follows, state) VALUES(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
@@ -155,6 +166,13 @@ def next_cid(db: sqlite3.Connection, stream: int) -> int:
 def skip_cids(db: sqlite3.Connection, stream: int) -> None:
     """The board has seen higher ids than this journal knows of."""
     db.execute("UPDATE command_cids SET next_cid = next_cid + ? WHERE stream = ?", (SKIPPED_CIDS, stream))
+
+
+def purge(db: sqlite3.Connection, before_ms: int) -> None:
+    """Drop what is settled and was asked before `before_ms`; its ids stay used."""
+    old = "SELECT id FROM commands WHERE settled AND asked_ms < ?"
+    db.execute(f"DELETE FROM command_states WHERE command IN ({old})", (before_ms,))
+    db.execute("DELETE FROM commands WHERE settled AND asked_ms < ?", (before_ms,))
 
 
 def states(db: sqlite3.Connection, command: str, after: int) -> list[tuple[int, int, str, str]]:
