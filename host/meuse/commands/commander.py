@@ -19,7 +19,7 @@ from meuse_protocol.names import RESULTS
 
 from meuse.bridge import Bridge
 from meuse.commands import facts, table
-from meuse.commands.facts import Answer
+from meuse.commands.facts import Answer, Uptime
 from meuse.commands.table import Command, Request
 from meuse.commands.watch import Watch
 from meuse.errors import JournalError
@@ -57,6 +57,8 @@ class Commander:
         self._clock = bridge.clock
         self._queues: dict[int, CommandQueue] = {}  # by stream
         self._watches: dict[str, Watch] = {}
+        self._streams: dict[str, int | None] = {}  # of the devices in question, looked up each round, like ...
+        self._uptimes: dict[int, Uptime | None] = {}  # ... their own time
         self._anchors_ms: dict[int, int] = {}  # when a stream was asked for an anchor last
         self._position: int | None = None  # up to which RESULTs were looked at; None: nothing is open
         self._wake = asyncio.Event()
@@ -95,6 +97,9 @@ class Commander:
             self._anchors_ms.clear()
             return False
         await self._take_answers(commands)
+        devices = {command.device for command in commands}
+        self._streams = await self._journal.read(lambda db: facts.streams_of(db, devices))
+        self._uptimes.clear()
         for command in commands:
             await self._advance(command)
         await self._flush()
@@ -178,7 +183,8 @@ class Commander:
             else:
                 await self._assign(command)
         elif command.state == table.SENT:
-            if now_ms >= command.expires_ms + GIVE_UP_MS or await self._is_closed(command):
+            closed = self._streams.get(command.device) != command.stream  # nothing sent under it will be answered
+            if closed or now_ms >= command.expires_ms + GIVE_UP_MS:
                 self._move(command, table.UNKNOWN, "the board never answered")
         elif command.state == table.STARTED and command.started_ms is not None:
             await self._watch(command, now_ms)
@@ -190,30 +196,28 @@ class Commander:
         session = self._bridge.session_of(command.device)
         if session is None:
             return
-        stream = await self._journal.read(lambda db: facts.stream_of(db, command.device))
+        stream = self._streams.get(command.device)
         if stream is None:
             return
-        deadline = await self._journal.read(lambda db: facts.deadline(db, stream, command.expires_ms))
+        if stream not in self._uptimes:
+            self._uptimes[stream] = await self._journal.read(lambda db: facts.uptime(db, stream))
+        uptime = self._uptimes[stream]
         now_ms = self._clock.now_ms()
-        if deadline is None:
+        if uptime is None:
             if now_ms - self._anchors_ms.get(stream, -ANCHOR_EACH_MS) >= ANCHOR_EACH_MS:
                 self._anchors_ms[stream] = now_ms
                 session.need(stream, NEED_ANCHOR, None)
             return
-        if command.boot is not None and deadline.boot <= command.boot:
+        if command.boot is not None and uptime.boot <= command.boot:
             return  # of this boot the board has said that it is over
-        command.stream, command.boot, command.uptime_ms = stream, deadline.boot, deadline.uptime_ms
+        command.stream, command.boot, command.uptime_ms = stream, uptime.boot, uptime.at(command.expires_ms)
         command.since_id = self._journal.last_id
-        await self._journal.write(lambda db: self._write_sent(db, command, stream))
+        command.state = table.SENT
+        self._writes.append(lambda db: self._write_sent(db, command, stream))
 
     def _write_sent(self, db: sqlite3.Connection, command: Command, stream: int) -> None:
         command.cid = table.next_cid(db, stream)
-        command.state = table.SENT
         table.move(db, command, self._clock.utc_ms(), "")
-
-    async def _is_closed(self, command: Command) -> bool:
-        """The board has begun another stream: nothing under the old one will be answered."""
-        return await self._journal.read(lambda db: facts.stream_of(db, command.device)) != command.stream
 
     def _await_commit(self, command: Command, now_ms: int) -> None:
         assert command.prepared_ms is not None

@@ -23,11 +23,16 @@ class Answer(NamedTuple):
     received_ms: int
 
 
-class Deadline(NamedTuple):
-    """Where a moment lies in a board's own time."""
+class Uptime(NamedTuple):
+    """A board's own time: at `uptime_ms` of its newest boot it was `utc_ms`."""
 
     boot: int
     uptime_ms: int
+    utc_ms: int
+
+    def at(self, utc_ms: int) -> int:
+        """The uptime at another moment of that boot."""
+        return self.uptime_ms + utc_ms - self.utc_ms
 
 
 def answers(db: sqlite3.Connection, after_id: int) -> tuple[list[Answer], int]:
@@ -56,8 +61,12 @@ def stream_of(db: sqlite3.Connection, device: str) -> int | None:
     return None if row is None else int(row[0])
 
 
-def deadline(db: sqlite3.Connection, stream: int, at_ms: int) -> Deadline | None:
-    """The UTC moment `at_ms` in the uptime of the stream's newest boot; None while that has no anchor."""
+def streams_of(db: sqlite3.Connection, devices: set[str]) -> dict[str, int | None]:
+    return {device: stream_of(db, device) for device in devices}
+
+
+def uptime(db: sqlite3.Connection, stream: int) -> Uptime | None:
+    """Of the stream's newest boot; None while that has no anchor."""
     boots = {boot for (boot,) in db.execute("SELECT boot FROM boots WHERE stream = ?", (stream,))}
     anchors: dict[int, list[Anchor]] = {}
     for boot, *anchor in db.execute("SELECT boot, uptime_ms, utc_ms, err_ms FROM anchors WHERE stream = ?", (stream,)):
@@ -76,4 +85,4 @@ def deadline(db: sqlite3.Connection, stream: int, at_ms: int) -> Deadline | None
     if boot not in anchors:
         return None
     last = max(anchors[boot], key=lambda anchor: anchor.uptime_ms)
-    return Deadline(boot, last.uptime_ms + at_ms - last.utc_ms)
+    return Uptime(boot, last.uptime_ms, last.utc_ms)

@@ -263,13 +263,14 @@ def test_a_reboot_forgets_what_was_prepared_and_everything_that_waited():
         app = App()
         app.ask(1, "light", ["on", 1])
         token = app.results()[-1][2][0]
+        app.ask(2, "health", ["value", 5000])
         app.log.flush()
         again = chip.boot()
-        waited = ((1, "light", ["on", 1]), (2, "commit", ["cid", 1, "token", token]), (3, "heater", ["on", 1]))
+        waited = ((1, "light", ["on", 1]), (3, "commit", ["cid", 1, "token", token]), (4, "heater", ["on", 1]))
         for cid, op, arg in waited:
             again.ask(cid, op, arg, boot=app.clock.boot)
         assert pins.switched == 0
-        assert [r[:2] for r in again.results()[1:]] == [(1, EXPIRED), (2, EXPIRED), (3, EXPIRED)]
+        assert [r[:2] for r in again.results()[2:]] == [(1, EXPIRED), (3, EXPIRED), (4, EXPIRED)]
 
 
 def test_replays_cost_a_few_records_and_no_act():
