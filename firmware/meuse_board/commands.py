@@ -282,7 +282,8 @@ class Commands:
                 continue  # what makes safe needs no reason
             value, exp10 = self._measured(condition[0], now)
             if not holds(condition, value, exp10):
-                raise Refusal(DENIED, "%s %s %de%d does not hold" % tuple(condition))
+                text = "%s %s %d" % tuple(condition[:3]) + ("e%d" % condition[3] if condition[3] else "")
+                raise Refusal(DENIED, text + " does not hold")
 
     def _measured(self, name: str, now: int):
         """(last value if it is fresh, else None; exp10)"""

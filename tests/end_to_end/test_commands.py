@@ -35,7 +35,6 @@ pin = 26
 kind = "output"
 output = "fan"
 lease = "10min"
-if = "co2 >= 0"
 
 [ops.blast]
 kind = "output"
@@ -151,11 +150,16 @@ def refused(data: Path, *words: str, status: int) -> str:
 
 
 def test_power_fails_the_moment_a_command_acts_and_it_never_acts_again(tmp_path: Path) -> None:
+    """The firmware may get as far as its result before the signal reaches it: then it says done, and else unknown.
+
+    That each of the moments between ends well is proven where they can be counted: tests/firmware/flash_board.
+    """
     data = tmp_path / "data"
     with Host(data) as host, with_fan(tmp_path, data, host.port) as device:
         measured(data)
         device.control(do="trap", pin=int(FAN))
-        assert sent(data, "fan", "on=1", status=1)[-1] == "unknown"
+        later(data, "cut", "fan", "on=1")
+        wait_for(lambda: states(data, "cut")[-1] in ("unknown", "done"), "how it ended")
         assert device.status()["starts"] == 2 and fan(device) == (0, 1)
         assert sent(data, "fan", "on=1")[-1] == "done"
         assert fan(device) == (1, 2)
