@@ -30,6 +30,11 @@ class Eavesdropper:
     def release(self) -> None:
         self._flowing.set()
 
+    def carried(self, what: bytes) -> bool:
+        """Whether the board's socket was given these bytes."""
+        with self._lock:
+            return what in b"".join(self._recorded)
+
     def replay(self) -> int:
         """All that ever went down goes down again -> bytes."""
         with self._lock:

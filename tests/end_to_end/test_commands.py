@@ -86,19 +86,22 @@ def states(data: Path, command: str) -> list[str]:
     return [str(state) for (state,) in found]
 
 
-def later(data: Path, command: str, *words: str) -> None:
-    """Asked for, and not waited for."""
-    meuse("send", "building-1", *words, "--id", command, "--data", str(data))
-
-
-def asked_directly(data: Path, command: str, for_ms: int) -> int:
+def asked(data: Path, command: str, op: str, *arg: Any, for_ms: int = 300_000, **more: Any) -> int:
     """Without the time that a command line takes to start -> when it expires."""
     now_ms = int(time.time() * 1000)
     db = open_writer(data / FILE_NAME)
     with closing(db):
         db.execute("PRAGMA busy_timeout = 10000")
-        table.ask(db, table.Request(command, "building-1", "fan", ["on", 1], now_ms + for_ms), now_ms)
+        table.ask(db, table.Request(command, "building-1", op, list(arg), now_ms + for_ms, **more), now_ms)
     return now_ms + for_ms
+
+
+def ended(data: Path, op: str, *arg: Any, **more: Any) -> str:
+    """The state in which this command settles."""
+    command = f"test-{len(ask(data, 'SELECT id FROM commands'))}"
+    asked(data, command, op, *arg, **more)
+    wait_for(lambda: states(data, command)[-1] in table.SETTLED, f"the end of {op}")
+    return states(data, command)[-1]
 
 
 def fan(device: VirtualBoard) -> tuple[int, int]:
@@ -118,24 +121,26 @@ def test_a_command_switches_an_output_and_is_done_when_its_effect_is_measured(tm
         on = ["fan", "on=1", "--done-when", "fan_runs > 0 within 60 s"]
         assert sent(data, *on) == ["queued", "sent", "started", "done"]
         assert fan(device) == (1, 1)
-        assert sent(data, "fan", "on=0", "--done-when", "fan_runs == 0 within 60 s")[-1] == "done"
+        assert ended(data, "fan", "on", 0, done_when="fan_runs == 0", within_ms=60_000) == "done"
         device.fault("fan-stuck", True)
         on[-1] = "fan_runs > 0 within 2 s"
         assert sent(data, *on, status=1)[-1] == "failed"
         wait_for(lambda: fan(device)[0] == 0, "the safe action")
         assert fan(device) == (0, 2) and events(data).count("alert") == 1
-        for words, end in (
-            (["oven", "on=1"], "refused"),
-            (["fan", "on=1", "lease=11min"], "refused"),
-            (["fan", "on=1", "--if", "co2 < 0"], "refused"),
+        for op, arg in (
+            ("oven", ["on", 1]),
+            ("fan", ["on", 2]),
+            ("fan", ["on", 1, "lease_ms", 660_000]),
+            ("fan", ["on", 1, "if", ["co2", "<", 0, 0]]),
+            ("beat", ["value", 999]),
         ):
-            assert sent(data, *words, status=1)[-1] == end, words
+            assert ended(data, op, *arg) == "refused", arg
         assert fan(device) == (0, 2)
         assert sent(data, "blast", "on=1", "--yes") == ["queued", "sent", "started", "done"]
         assert fan(device) == (1, 3)
-        assert sent(data, "renew", "output=fan")[-1] == "done"
-        assert sent(data, "safe")[-1] == "done" and fan(device) == (0, 3)
-        assert sent(data, "beat", "value=5000")[-1] == "done"
+        assert ended(data, "renew", "output", "fan") == "done"
+        assert ended(data, "safe") == "done" and fan(device) == (0, 3)
+        assert ended(data, "beat", "value", 5000) == "done"
         assert "log_waiting" in meuse("send", "building-1", "stats", "--wait", "--data", str(data))
         assert device.status()["crashes"] == 0
         host.stop()
@@ -158,24 +163,27 @@ def test_power_fails_the_moment_a_command_acts_and_it_never_acts_again(tmp_path:
     with Host(data) as host, with_fan(tmp_path, data, host.port) as device:
         measured(data)
         device.control(do="trap", pin=int(FAN))
-        later(data, "cut", "fan", "on=1")
-        wait_for(lambda: states(data, "cut")[-1] in ("unknown", "done"), "how it ended")
+        assert ended(data, "fan", "on", 1) in ("unknown", "done")
         assert device.status()["starts"] == 2 and fan(device) == (0, 1)
-        assert sent(data, "fan", "on=1")[-1] == "done"
+        assert ended(data, "fan", "on", 1) == "done"
         assert fan(device) == (1, 2)
 
 
 def test_a_host_killed_between_sending_and_result_sends_the_same_command_again(tmp_path: Path) -> None:
     data = tmp_path / "data"
-    with Host(data) as host, with_fan(tmp_path, data, host.port) as device:
+    with (
+        Host(data) as host,
+        Eavesdropper(host.port) as wire,
+        with_fan(tmp_path, data, wire.port) as device,
+    ):
         measured(data)
-        assert sent(data, "stats")[-1] == "done"
+        assert ended(data, "stats") == "done"
         pid = int(device.status()["pid"])
         os.kill(pid, signal.SIGSTOP)  # the board gets it, and cannot do anything about it yet
         try:
-            later(data, "one", "fan", "on=1")
-            later(data, "one", "fan", "on=1")
-            wait_for(lambda: "sent" in states(data, "one"), "the command is sent")
+            for _ in range(2):
+                asked(data, "one", "fan", "on", 1)
+            wait_for(lambda: wire.carried(b"fan"), "the command is sent")
             before = ask(data, "SELECT stream, cid, boot, uptime_ms FROM commands WHERE id = 'one'")
             host.kill()
         finally:
@@ -195,28 +203,27 @@ def test_what_is_doubled_replayed_or_late_never_acts(tmp_path: Path) -> None:
         with_fan(tmp_path, data, wire.port) as device,
     ):
         measured(data)
-        assert sent(data, "fan", "on=1")[-1] == "done"
-        assert sent(data, "fan", "on=0")[-1] == "done"
+        assert ended(data, "fan", "on", 1) == "done"
+        assert ended(data, "fan", "on", 0) == "done"
         assert fan(device) == (0, 1)
         for _ in range(5):
             wire.replay()
-        assert sent(data, "stats")[-1] == "done", "the board has read all of it"
+        assert ended(data, "stats") == "done", "the board has read all of it"
         assert fan(device) == (0, 1)
         wire.hold()
-        over_ms = asked_directly(data, "late", 5000)
+        over_ms = asked(data, "late", "fan", "on", 1, for_ms=5000)
         wait_for(lambda: "sent" in states(data, "late"), "the command is on the wire")
         wait_for(lambda: time.time() * 1000 > over_ms + 1000, "its time is over")
         wire.release()
         wait_for(lambda: states(data, "late")[-1] == "expired", "the board says so")
         assert fan(device) == (0, 1)
-        later(data, "held", "fan", "on=1", "--expires", "1h")
-        wait_for(lambda: states(data, "held")[-1] == "done", "on")
+        assert ended(data, "fan", "on", 1, for_ms=3_600_000) == "done"
         assert fan(device) == (1, 2)
         device.control(do="kill")
         wait_for(lambda: device.status()["starts"] == 2, "another boot")
-        assert sent(data, "stats")[-1] == "done"
+        assert ended(data, "stats") == "done"
         for _ in range(5):
             wire.replay()
-        assert sent(data, "stats")[-1] == "done"
+        assert ended(data, "stats") == "done"
         assert fan(device) == (0, 2), "what was good for an hour was good for that boot only"
         assert device.status()["crashes"] == 0

@@ -89,12 +89,22 @@ class Heap:
     low = 0
 
 
+class Quiet:
+    """Has nothing to bring to flash."""
+
+    def close_all(self):
+        pass
+
+    flush = close_all
+
+
 class App:
     """As much of the application as commands need, on the chip under test."""
 
     root = "/main"
     cause = 1
     endpoints = runners = ()
+    batcher = kept = Quiet()
 
     def __init__(self):
         self.log = FlashLog("/main/log", lambda: 0x5EED)
@@ -175,6 +185,17 @@ def test_an_output_is_switched_once_and_goes_back_when_its_lease_is_over():
         app.commands.all_safe()
         assert pins.levels[PIN] == 0
         assert BLOB == 4
+
+
+def test_a_crash_leaves_every_output_safe():
+    from meuse_board import main
+
+    with Chip():
+        app = App()
+        app.ask(1, "heater", ["on", 1])
+        assert pins.levels[PIN] == 1
+        main._rescue(app)
+        assert pins.levels[PIN] == 0
 
 
 def refusal(op, arg, now=1000, **options):
