@@ -6,7 +6,7 @@
 settings, the product compiled by the PC (a dict that App takes apart; all keys optional):
     product, version   str, told in BOOT
     outputs            [{name, pin, safe}]                            outputs.py
-    ops                [{name, kind, ...}]                            commands.py
+    ops                [{name, kind, ...}]                            commands.py, which has an App of its own
     buses              {name: {kind: i2c|spi|onewire, ...}}           hardware.py
     links              [{kind: uart|tcp|..., carries?: all|alarms|nothing, cost?, budget_kb?, sealed?, mac_bytes?}]
                                                                       links/<kind>.py, wiring.py
@@ -21,7 +21,7 @@ Thresholds and deadbands are scaled integers, like the values they are compared 
 
 import select
 
-from meuse_protocol.board_endpoint import BoardEndpoint, Command, Needed, Refused, Time, Welcomed
+from meuse_protocol.board_endpoint import BoardEndpoint, Needed, Refused, Time, Welcomed
 from meuse_protocol.messages import (
     ANCHOR,
     BLOB,
@@ -30,7 +30,6 @@ from meuse_protocol.messages import (
     GAP_QUARANTINE,
     NEED_ANCHOR,
     NEED_SCHEMA,
-    RESULT,
     SCHEMA,
 )
 
@@ -53,8 +52,6 @@ LATEST_MS = 1000  # the host is talking, but at the latest after a second
 RUNNING, STOPPING, DRAINING, DONE = range(4)
 KEPT = ("name", "unit", "exp", "flags", "deadband", "driver")  # of a channel, once its driver has read the rest
 PROVE_MS = 60_000  # changed settings have to live so long, and be reached, before they are there to stay
-UNKNOWN_OP = 3  # RESULT code
-UNKNOWN_EACH_MS = 15_000
 CRASH = 1  # BLOB subject: the traceback that ended the boot before
 
 
@@ -116,11 +113,6 @@ class App:
         self.batcher = Batcher(self._groups, self.clock, room, self.append)
         self.append(BOOT, (self.clock.boot, self.cause, self.firmware))
         self._announce()
-        self.commands = None
-        self._unknown_ms = 0
-        ops = settings.get("ops")
-        if ops:
-            self.commands = load("commands").Commands(self, ops, settings.get("outputs", ()), root + "/commands")
 
     # -- wiring
 
@@ -198,12 +190,6 @@ class App:
             self.refused = event
             if event.seq:
                 self.append(GAP, (event.seq, event.seq, GAP_QUARANTINE))
-        elif isinstance(event, Command):
-            if self.commands and self._state == RUNNING:
-                self.commands.take(event, now)
-            elif not self.commands and now >= self._unknown_ms:
-                self._unknown_ms = now + UNKNOWN_EACH_MS
-                self.append(RESULT, (event.cid, UNKNOWN_OP, None))
         elif isinstance(event, Welcomed):
             self.refused = None
             self._reached = True
@@ -220,8 +206,6 @@ class App:
         wake_ms = min(now + NAP_MS, self.sampler.step(now), self.batcher.step(now))
         for runner in self.runners:
             wake_ms = min(wake_ms, runner.step(now))
-        if self.commands:
-            wake_ms = min(wake_ms, self.commands.step(now))
         if self.supervisor and self.supervisor.step(now):
             wake_ms = now
         if now - max([runner.heard_ms or 0 for runner in self.runners]) > QUIET_MS or now >= self._tick_ms:
@@ -277,8 +261,6 @@ class App:
         self.stop()
 
     def _wind_up(self, now: int) -> None:
-        if self.commands:
-            self.commands.all_safe()
         if self._state == STOPPING and not self.sampler.busy():
             self.batcher.close_all()
             self.log.flush()

@@ -1,7 +1,7 @@
 """What the host may ask of this board: outputs, settings, statistics. Loaded by boards whose product has ops.
 
-Owns the journal of ids (`path`), arguments, conditions, leases and the second phase of what is dangerous; in which
-order is written in the protocol's specification, "Commands". Refuses to know who asks, and how a CMD was verified.
+Owns the journal of ids (the file `commands`), arguments, conditions, leases and the second phase of what is dangerous;
+in which order is written in the protocol's specification, "Commands". Refuses to know how a CMD was verified.
 Acts that outlive their moment are made known to flash before they are done, and their result after: whenever power
 goes, an id that ran never runs again.
 """
@@ -9,6 +9,7 @@ goes, an id that ran never runs again.
 from binascii import crc32
 
 from machine import Pin
+from meuse_protocol.board_endpoint import Command
 from meuse_protocol.commands import (
     ACCEPTED,
     BAD_ARGUMENT,
@@ -35,6 +36,7 @@ from meuse_protocol.errors import MeuseError
 from meuse_protocol.messages import BLOB, RESULT
 from meuse_protocol.msgpack import pack, unpack
 
+from .app import RUNNING, App
 from .health import channels, readings
 from .loading import forget, load
 from .stored import load as kept
@@ -67,13 +69,13 @@ class Output:
 
 
 class Commands:
-    """`app` as App, with log, clock, sampler, endpoints and append(); ops and outputs as the product says."""
+    """`app` as App, with log, clock, sampler, endpoints and append(); settings with ops and outputs."""
 
-    def __init__(self, app, ops: list, outputs: list, path: str):
+    def __init__(self, app, settings: dict):
         self._app = app
-        self._path = path
-        self._ops = {op["name"]: op for op in ops}
-        self._outputs = {output["name"]: Output(output) for output in outputs}
+        self._path = path = app.root + "/commands"
+        self._ops = {op["name"]: op for op in settings["ops"]}
+        self._outputs = {output["name"]: Output(output) for output in settings.get("outputs", ())}
         self._prepared = None  # (cid, token, until_ms, op, arguments)
         self._told = []  # ids whose RESULT is in the log since this boot
         self._stale_ms = 0
@@ -98,7 +100,7 @@ class Commands:
 
     # -- what the application calls
 
-    def take(self, command, now: int) -> None:
+    def receive(self, command, now: int) -> None:
         """A CMD whose MAC verified."""
         try:
             self._take(command, now)
@@ -118,8 +120,8 @@ class Commands:
                 wake_ms = min(wake_ms, until_ms)
         return wake_ms
 
-    def all_safe(self) -> None:
-        """The application ends, or has crashed."""
+    def stop(self) -> None:
+        """The application ends, or has crashed: all outputs to their safe level."""
         for output in self._outputs.values():
             output.put(output.safe, None)
 
@@ -341,3 +343,29 @@ def _within(given: dict, name: str, low: int, high: int) -> None:
     value = given.get(name)
     if not isinstance(value, int) or not low <= value <= high:
         raise Refusal(BAD_ARGUMENT, "%s is a whole number from %d to %d" % (name, low, high))
+
+
+class Commanded(App):
+    """The application of a board with ops."""
+
+    def __init__(self, settings: dict, device: str, psk, hardware, time, random_u32, root: str = ""):
+        super().__init__(settings, device, psk, hardware, time, random_u32, root)
+        self._commands = Commands(self, settings)
+
+    def _event(self, event, now: int) -> None:
+        if not isinstance(event, Command):
+            super()._event(event, now)
+        elif self._state == RUNNING:
+            self._commands.receive(event, now)
+
+    def step(self) -> int:
+        wake_ms = super().step()
+        if self._state != RUNNING:
+            self._commands.stop()
+        return min(wake_ms, self._commands.step(self.clock.now()))
+
+    def run(self, also=()) -> None:
+        try:
+            super().run(also)
+        finally:
+            self._commands.stop()  # also after a crash

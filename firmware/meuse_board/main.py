@@ -45,6 +45,8 @@ def run(root: str = "", break_in_ms: int = BREAK_IN_MS, also=(), ready=None, cra
         # Read again, now that the modules are loaded: keys they name cost no heap a second time.
         settings = Config(root + "/config.msgpack").value
         hardware = Hardware(settings.get("buses", {}))
+        if "ops" in settings:
+            from .commands import Commanded as App
         device, key = identity(root + "/secret.bin") or ("unnamed", None)
         app = App(settings, device, key, hardware, time, random_u32, root)
         settings = Config = make_safe = identity = None
@@ -72,11 +74,8 @@ def run(root: str = "", break_in_ms: int = BREAK_IN_MS, also=(), ready=None, cra
 
 
 def _rescue(app) -> None:
-    """After a crash: outputs safe; rows, totals and records to flash, as far as each of them still can."""
-    acts = [app.batcher.close_all, app.kept.flush, app.log.flush]
-    if app.commands:
-        acts.insert(0, app.commands.all_safe)
-    for act in acts:
+    """After a crash: rows, totals and records to flash, as far as each of them still can."""
+    for act in (app.batcher.close_all, app.kept.flush, app.log.flush):
         try:
             act()
         except Exception:

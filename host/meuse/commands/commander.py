@@ -32,6 +32,7 @@ BUSY_S: Final = 0.1
 ANCHOR_EACH_MS: Final = 15_000
 COMMIT_MS: Final = wire.PREPARED_MS
 SAFE_MS: Final = 3_600_000  # a safe action that cannot be delivered stays worth delivering
+SILENT_MS: Final = 60_000  # after the expiry: a board that is there and does not answer
 GIVE_UP_MS: Final = 86_400_000  # after the expiry: a board that was heard of and never answered
 
 STATE_OF: Final = {
@@ -184,7 +185,8 @@ class Commander:
                 await self._assign(command)
         elif command.state == table.SENT:
             closed = self._streams.get(command.device) != command.stream  # nothing sent under it will be answered
-            if closed or now_ms >= command.expires_ms + GIVE_UP_MS:
+            there = self._bridge.session_of(command.device) is not None
+            if closed or now_ms >= command.expires_ms + (SILENT_MS if there else GIVE_UP_MS):
                 self._move(command, table.UNKNOWN, "the board never answered")
         elif command.state == table.STARTED and command.started_ms is not None:
             await self._watch(command, now_ms)
