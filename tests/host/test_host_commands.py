@@ -221,6 +221,21 @@ def test_what_nobody_confirms_is_refused(tmp_path: Path, monkeypatch: pytest.Mon
     play(tmp_path, scene)
 
 
+def test_of_a_board_that_is_there_and_silent_nobody_knows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(commander, "SILENT_MS", 100)
+
+    async def scene(host: Host, board: Answering) -> None:
+        board.reply = silent
+        await asked(host, "one", for_ms=4_000)
+        await asked(host, "two")
+        await until(lambda: board.got, "the command")
+        board.reply = lambda command: done(command) if command.cid > 1 else []
+        await reaches(tmp_path, "one", "unknown")
+        await reaches(tmp_path, "two", "done")
+
+    play(tmp_path, scene)
+
+
 def test_done_is_what_was_measured_after_the_act_and_in_time(tmp_path: Path) -> None:
     async def scene(host: Host, board: Answering) -> None:
         board.reply = lambda command: [(command.cid, wire.DONE, ["fan", 1])]
