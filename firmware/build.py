@@ -1,7 +1,8 @@
 """Compiles what a board loads into build/mpy, one .mpy for each module, and into the image build/board.romfs.
 
 In the image the modules that every board loads are one, meuse_board.core: File "core" in a traceback is build/core.py.
-The simulator's shims (build/mpy-sim) are in it too.
+Virtual boards get build/sim.romfs, with the simulator's shims (build/mpy-sim): on a board those would stand before the
+port's own `machine`.
 
 Owns which files belong to a board (meuse_board and what it imports of the protocol), the compiler's
 options and the size table. Compiles again only what changed; safe to be called by several at once.
@@ -45,12 +46,18 @@ LATE = (  # loaded by name when the settings or a person ask for them, or given 
     "meuse_board.outputs",
     "meuse_board.main",
     "meuse_board.allowance",
+    "meuse_board.at",
+    "meuse_board.bg95",
     "meuse_board.card",
     "meuse_board.cipher",
     "meuse_board.export",
+    "meuse_board.modem",
+    "meuse_board.sim7600",
+    "meuse_board.sms_pdu",
     "meuse_board.supervisor",
     "meuse_board.wiring",
     "meuse_board.radio",
+    "meuse_board.relay",
     "meuse_protocol.carried",
     "meuse_protocol.commands",
     "meuse_protocol.conditions",
@@ -58,6 +65,7 @@ LATE = (  # loaded by name when the settings or a person ask for them, or given 
     "meuse_protocol.sealing",
     "meuse_protocol.shared_endpoint",
     "meuse_protocol.polled",
+    "meuse_protocol.rare_answers",
 )
 CALLED_BY_C = {"readblocks", "writeblocks", "ioctl"}  # littlefs calls a block device by these names
 
@@ -93,12 +101,19 @@ def build(target: Path | None = None, keep: frozenset[str] = frozenset()) -> dic
         joined = bundle(sources, core, "meuse_board.core")
         (out / "core.py").write_text(joined["meuse_board.core"])
         _compile(shrink(joined, keep), out / "rom", compiler)
-        image = romfs.image(romfs.read([out / "rom", out / "mpy-sim"]))
-        if not (out / "board.romfs").is_file() or (out / "board.romfs").read_bytes() != image:
-            (out / "board.romfs-new").write_bytes(image)
-            (out / "board.romfs-new").replace(out / "board.romfs")
+        _image(out / "board.romfs", [out / "rom"])
+        _image(out / "sim.romfs", [out / "rom", out / "mpy-sim"])
         (out / ".made").write_text(json.dumps([state, sizes]))
     return sizes
+
+
+def _image(path: Path, folders: list[Path]) -> None:
+    """Replaced in one piece: a virtual board may be starting from it."""
+    image = romfs.image(romfs.read(folders))
+    if not path.is_file() or path.read_bytes() != image:
+        new = path.with_name(path.name + "-new")
+        new.write_bytes(image)
+        new.replace(path)
 
 
 def _state(compiler: str, keep: frozenset[str]) -> str:
@@ -116,7 +131,8 @@ def _made(out: Path, state: str) -> dict[str, int]:
         before, sizes = json.loads((out / ".made").read_text())
     except (OSError, ValueError):
         return {}
-    files = [out / "board.romfs", out / "mpy-sim/start.mpy", *(out / "mpy" / f"{name}.mpy" for name in sizes)]
+    images = [out / "board.romfs", out / "sim.romfs"]
+    files = [*images, out / "mpy-sim/start.mpy", *(out / "mpy" / f"{name}.mpy" for name in sizes)]
     return sizes if before == state and all(file.is_file() for file in files) else {}
 
 

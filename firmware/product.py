@@ -8,6 +8,7 @@ reach a board.
 """
 
 import argparse
+import re
 import sys
 from binascii import crc32
 from collections.abc import Sequence
@@ -20,15 +21,18 @@ if __name__ == "__main__":
     sys.path[:0] = [str(ROOT), str(ROOT.parent / "protocol")]
 
 from certificates import der  # noqa: E402
+from meuse_board.links.airtime import air_ms, usual_bytes  # noqa: E402
 from meuse_protocol.msgpack import pack, put  # noqa: E402
 from product_keys import (  # noqa: E402
     BATCH,
     BUSES,
     CHANNEL,
     DRIVERS,
+    FOR_OTHERS,
     HEALTH,
     LINKS,
     LOG,
+    MODEM,
     NEED_A_KEY,
     OP_KINDS,
     OUTPUT,
@@ -48,6 +52,15 @@ FLAGS = {"pulse": COUNTER, "digital": STATE}
 IN_UNIT = ("deadband", "low", "high", "hysteresis", "per_pulse", "index")  # scaled like values
 MAX_SEGMENTS = 24  # FlashLog's own
 MAX_CHANNELS = 64  # of one schema
+WIRED = ("file", "rs485", "lora", "lorawan", "sms")  # kinds that meuse_board/wiring.py has to join
+LONGEST_MS = 5_000  # a LoRa packet: a longer one meets others, and waits for half an hour's share
+EU_DUTY = (  # kHz, kHz, per mille: ERC recommendation 70-03, annex 1, bands h1.3 to h1.7
+    (863_000, 868_000, 1),
+    (868_000, 868_600, 10),
+    (868_700, 869_200, 1),
+    (869_400, 869_650, 100),
+    (869_700, 870_000, 10),
+)
 NAMES = {"alarm_low": "low", "alarm_high": "high", "alarm_hysteresis": "hysteresis"}
 
 Settings = dict[str, Any]
@@ -109,15 +122,20 @@ def settings(path: Path, host: str | None = None, links: Sequence[str] = (), key
     out["log"] = _log(table.table("log"))
     out["health_ms"] = table.table("health").take(HEALTH)["period_ms"]
     out["links"] = [_link(t, host, path.parent, keyed) for t in table.array("links")]
-    out["links"].sort(key=lambda link: link["kind"] == "file")  # whoever answers carries the readings
+    out["links"].sort(key=lambda link: link["kind"] in ("file", "sms"))  # whoever answers carries the readings
     if not out["links"]:
         raise table.error("links", "readings need a way out: add [[links]]")
+    _refuse_relay_without_way_up(out["links"], table)
     out["outputs"] = [t.take(OUTPUT) for t in table.array("outputs")]
     ops = [_op(name, t, out) for name, t in table.tables("ops")]
     if ops:
         out["ops"] = ops
     table.done()
+    for i, link in enumerate(out["links"]):
+        if link["kind"] == "lora" and out["buses"].get(link["bus"], {}).get("kind") != "spi":
+            raise table.error(f"links.{i}.bus", f"add [buses.{link['bus']}] with kind = \"spi\" and its pins")
     _refuse_shared_pins(channels, out, table)
+    _share_modem(out["links"], table)
     return out
 
 
@@ -142,11 +160,12 @@ def _link(t: Table, host: str | None, folder: Path, keyed: bool) -> Settings:
     link: Settings = {"kind": kind, **t.take({**LINKS[kind], **SEVERAL})}
     if not link["sealed"]:
         del link["sealed"]
-    special = link.keys() & {"carries", "budget_kb", "sealed", "keep_alive_ms"} or kind in ("file", "rs485")
+    special = link.keys() & {"carries", "budget_kb", "sealed", "keep_alive_ms"} or kind in WIRED
     if special and "cost" not in link:
         link["cost"] = USUAL_COST[kind]  # the board looks for what is special where it finds a cost
+    _for_others(t, kind, link, keyed)
     _secure(t, link, folder)
-    if link["max_pdu"] == LINKS[link["kind"]]["max_pdu"].default:
+    if link.get("max_pdu", 0) == LINKS[link["kind"]]["max_pdu"].default:
         del link["max_pdu"]
     if link["kind"] == "serial":
         link["kind"] = "uart"
@@ -161,7 +180,73 @@ def _link(t: Table, host: str | None, folder: Path, keyed: bool) -> Settings:
         _complete_http(t, link)
     elif link["kind"] == "mqtt":
         _complete_mqtt(t, link)
+    elif link["kind"] == "lora":
+        _complete_lora(t, link)
+    elif link["kind"] == "lorawan":
+        _unnamed(link)
+        link["mac_bytes"] = 4  # the network checks integrity, too
     return link
+
+
+def _share_modem(links: list[Settings], table: Table) -> None:
+    """An SMS link without a modem of its own has that of the cellular link; alone it would carry no readings."""
+    modem = next((link for link in links if link["kind"] == "cellular"), None)
+    for i, link in enumerate(links):
+        if link["kind"] not in ("cellular", "sms"):
+            continue
+        if link["kind"] == "sms" and "uart" not in link and modem:
+            link.update({key: modem[key] for key in MODEM if key in modem})
+        for key in ("uart", "family"):
+            if key not in link:
+                raise table.error(f"links.{i}.{key}", "is missing: which modem, and where?")
+    if all(link["kind"] == "sms" for link in links):
+        raise table.error("links", "SMS carries alarms only: add another link for the readings")
+
+
+def _for_others(t: Table, kind: str, link: Settings, keyed: bool) -> None:
+    """A link on which other boards speak, to be passed on."""
+    if link.get("carries") != "others":
+        for key in ("buffer_bytes", "rate_bytes"):
+            if key in link:
+                raise t.error(key, 'says nothing without carries = "others"')
+        return
+    if not keyed:
+        raise t.error("carries", "no host believes a relay without a key, and this board has none: give it one")
+    if kind not in FOR_OTHERS:
+        able = " or ".join(name for name in FOR_OTHERS if name in LINKS)
+        raise t.error("carries", f"no other board can speak to this one by {kind!r}; by {able} it can")
+    if kind == "serial" and "uart" not in link:
+        raise t.error("uart", "is missing: to which port is the other board wired?")
+    for key in ("budget_kb", "sealed"):
+        if key in link:
+            raise t.error(key.removesuffix("_kb"), "is for this board's own records, and here are those of others")
+
+
+def _refuse_relay_without_way_up(links: list[Settings], table: Table) -> None:
+    """Only over what carries all of this board's own records go those of others."""
+    if any(link.get("carries") == "others" for link in links) and not any(
+        link["kind"] not in ("file", "rs485", "sms") and link.get("carries", "all") == "all" for link in links
+    ):
+        raise table.error("links", "what others send needs a way up: add one that carries all, not file, rs485 or sms")
+
+
+def _complete_lora(t: Table, link: Settings) -> None:
+    size = link.get("max_pdu", usual_bytes(link["sf"]))
+    takes_ms = air_ms(size, link["sf"], link["bandwidth_khz"], link["coding"])
+    if takes_ms > LONGEST_MS:
+        raise t.error("max_pdu", f"{size} bytes are {takes_ms} ms on the air, more than {LONGEST_MS}: take less")
+    for low_khz, high_khz, permille in EU_DUTY:
+        if low_khz <= link["frequency_khz"] <= high_khz and link["duty_permille"] > permille:
+            band = f"from {low_khz / 1000:.3f} to {high_khz / 1000:.3f} MHz Europe allows {permille / 10:g} %"
+            raise t.error("duty", band)
+    _unnamed(link)
+
+
+def _unnamed(link: Settings) -> None:
+    """Takes out what the board takes anyway."""
+    for name, key in LINKS[link["kind"]].items():
+        if key.default is not None and link.get(key.name or name) == key.default:
+            del link[key.name or name]
 
 
 def _op(name: str, t: Table, out: Settings) -> Settings:
@@ -321,27 +406,35 @@ def _default(keys: dict[str, Key], name: str) -> object:
 
 
 def _refuse_shared_pins(channels: list[Settings], out: Settings, table: Table) -> None:
-    """Two users of one pin or one converter input: a wiring mistake that only shows as wrong readings."""
+    """Two users of one pin, port or converter input: a wiring mistake that only shows as wrong readings."""
     users: dict[Any, str] = {}
 
     def use(what: Any, who: str, how: str) -> None:
-        if users.setdefault(what, who) != who:
+        if what in users:
             raise table.error(who, f"{how} is already used by {users[what]}")
+        users[what] = who
 
     for name, bus in out["buses"].items():
         for key in ("pin", "scl", "sda", "sck", "mosi", "miso"):
             if key in bus:
-                use(bus[key], f"buses.{name}", f"pin {bus[key]}")
-    for i, output in enumerate(out["outputs"]):
-        use(output["pin"], f"outputs.{i}", f"pin {output['pin']}")
+                use(bus[key], f"buses.{name}.{key}", f"pin {bus[key]}")
+        if "id" in bus:
+            use((bus["kind"], bus["id"]), f"buses.{name}.id", f"{bus['kind']} {bus['id']}")
+    for output in out["outputs"]:
+        use(output["pin"], f"outputs.{output['name']}", f"pin {output['pin']}")
     for i, link in enumerate(out["links"]):
-        for key in ("tx", "rx", "de", "sck", "mosi", "miso", "cs"):
+        for key in ("tx", "rx", "de", "power_key", "sck", "mosi", "miso", "cs"):
             if key in link:
-                use(link[key], f"links.{i}", f"pin {link[key]}")
+                use(link[key], f"links.{i}.{key}", f"pin {link[key]}")
+        if "uart" in link:
+            use(("uart", link["uart"]), f"links.{i}.uart", f"uart {link['uart']}")
     for c in channels:
         who = f"channels.{c['name']}"
-        for pin in [*c.get("pins", []), *[c[k] for k in ("pin", "cs") if k in c]]:
-            use(pin, who, f"pin {pin}")
+        for key in ("pin", "cs"):
+            if key in c:
+                use(c[key], f"{who}.{key}", f"pin {c[key]}")
+        for pin in c.get("pins", ()):
+            use(pin, f"{who}.pins", f"pin {pin}")
         if c["driver"] == "ads1115":
             address = c.get("address", DRIVERS["ads1115"][0]["address"].default)
             use(
@@ -356,6 +449,26 @@ def _refuse_shared_pins(channels: list[Settings], out: Settings, table: Table) -
                 raise table.error(who + ".rom", f"{alone} {c['bus']} has {len(others)}")
 
 
+def _device(name: str) -> str:
+    """As the host takes it: part of topics and of file names."""
+    if not re.fullmatch(r"[a-z0-9][a-z0-9-]{0,31}", name):
+        raise ProductError(f"{name!r} is not a device id: use 1 to 32 of a-z, 0-9 and -, not - first")
+    return name
+
+
+def _key(path: Path | None) -> bytes | None:
+    """The current key of the host's file, which is its first line."""
+    if path is None:
+        return None
+    try:
+        key = bytes.fromhex(path.read_text().split("\n", 1)[0])
+    except (OSError, ValueError) as e:
+        raise ProductError(f"{path}: no key: {e}") from None
+    if len(key) != 32:
+        raise ProductError(f"{path}: a key has 64 hexadecimal digits in a line")
+    return key
+
+
 def main(words: list[str]) -> int:
     parser = argparse.ArgumentParser(
         description="Checks a product file, or compiles it.",
@@ -364,14 +477,24 @@ def main(words: list[str]) -> int:
     parser.add_argument("product", type=Path)
     parser.add_argument("--out", type=Path, help="where the compiled configuration goes")
     parser.add_argument("--host", help="name:port that TCP and UDP links lead to")
+    parser.add_argument("--device", help="this board's id; with --secret")
+    parser.add_argument("--key", type=Path, help="the host's file of its key; without one it has none")
+    parser.add_argument("--secret", type=Path, help="where id and key go, as the board wants them")
     options = parser.parse_args(words)
+    if bool(options.device) != bool(options.secret) or (options.key and not options.device):
+        parser.error("--device says who a board is, --secret where that goes: one needs the other, and --key both")
     try:
-        data = compile_product(options.product, options.host)
+        keyed = not options.device or options.key is not None
+        data = compile_product(options.product, options.host, keyed=keyed)
+        identity = secret(_device(options.device), _key(options.key)) if options.device else b""
     except ProductError as e:
         print(e, file=sys.stderr)
         return 1
     if options.out:
         options.out.write_bytes(data)
+    if options.secret:
+        options.secret.touch(mode=0o600)
+        options.secret.write_bytes(identity)
     where = options.out or "not written; say --out FILE"
     print(f"{options.product}: right, {len(data)} bytes, {where}")
     return 0

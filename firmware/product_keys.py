@@ -21,6 +21,7 @@ DURATION = re.compile(r"(\d+) ?(ms|s|min|h|d)")
 SIZE = re.compile(r"(\d+) ?([kM])B")
 UNITS_MS = {"ms": 1, "s": 1000, "min": 60_000, "h": 3_600_000, "d": 86_400_000}
 DAY_MS = 86_400_000
+LORAWAN = 0x34  # the sync word of public LoRaWAN networks
 
 Reader = Callable[[Any], Any]  # gives the value, or raises ValueError that says what it must be
 
@@ -243,6 +244,32 @@ def one_of(*choices: Any) -> Reader:
     return read
 
 
+def megahertz(value: Any) -> int:
+    found = number(value) * 1000
+    if found.denominator != 1 or not 137_000 <= found <= 1_020_000:
+        raise ValueError("is a frequency in MHz, 137 to 1020, with at most three decimals")
+    return int(found)
+
+
+def percent(value: Any) -> int:
+    found = number(value) * 10
+    if found.denominator != 1 or not 1 <= found <= 1000:
+        raise ValueError("is a share in percent, 0.1 to 100")
+    return int(found)
+
+
+def network(value: Any) -> int:
+    if value == LORAWAN:
+        raise ValueError("is another number: 52 (0x34) is LoRaWAN's")
+    return whole(0, 255)(value)
+
+
+def lorawan_bytes(value: Any) -> int:
+    if type(value) is int and value < 51:
+        raise ValueError("is 51 to 242: US915 DR0 carries 11 bytes and no packet, let the modem begin at DR1")
+    return whole(51, 242)(value)
+
+
 def conditions(value: Any) -> list[Any]:
     """Of the form that travels: [[channel, comparison, number, exp10], ...]."""
     texts = [value] if isinstance(value, str) else value
@@ -324,6 +351,15 @@ TLS = {  # of links over TCP; files are named relative to the product's
     "server_name": Key(anything),
     "clock": Key(day),
 }
+MODEM = {  # of links through one; those of SMS may be left to a cellular link
+    "uart": Key(whole(0, 9)),
+    "baud": Key(whole(9600, 921_600), 115_200),
+    "tx": Key(pin),
+    "rx": Key(pin),
+    "power_key": Key(pin),
+    "family": Key(one_of("sim7600", "bg95")),
+    "sim_pin": Key(text(r"\d{4,8}", "a text of 4 to 8 digits")),
+}
 LINKS = {
     "serial": {
         "uart": Key(whole(0, 9)),
@@ -391,12 +427,49 @@ LINKS = {
         "max_pdu": Key(whole(64, 1024), 1024),
     },
     "ble": {"max_pdu": Key(whole(64, 1024), 237)},
+    "cellular": {
+        **MODEM,
+        "apn": Key(text(r"[\w.-]{1,63}", "the name of an access point, as the SIM's seller tells it"), required=True),
+        "host": Key(text(r"[\w.-]{1,64}", "a name or an IPv4 address"), required=True),
+        "port": Key(whole(1, 65_535), 7878),
+        "max_pdu": Key(whole(64, 1024), 1024),
+    },
+    "sms": {
+        **MODEM,
+        "number": Key(text(r"\+\d{5,15}", 'a number like "+31612345678"'), required=True),
+        "after": Key(duration(1000, DAY_MS), 60_000, "after_ms"),
+        "per_day": Key(whole(1, 1000), 20),
+        "max_pdu": Key(whole(140, 140), 140),
+    },
+    "lora": {
+        "bus": Key(text(NAME.pattern, "the name of a bus"), required=True),
+        "cs": Key(pin, required=True),
+        "frequency": Key(megahertz, 868_100, "frequency_khz"),
+        "sf": Key(whole(7, 12), 7),
+        "bandwidth": Key(one_of(125, 250), 125, "bandwidth_khz"),
+        "coding": Key(whole(5, 8), 5),
+        "power": Key(whole(2, 17), 14, "power_dbm"),
+        "network": Key(network, 0x4D),
+        "duty": Key(percent, 10, "duty_permille"),
+        "max_pdu": Key(whole(51, 255)),
+    },
+    "lorawan": {
+        "uart": Key(whole(0, 9), required=True),
+        "baud": Key(whole(300, 4_000_000), 115_200),
+        "tx": Key(pin),
+        "rx": Key(pin),
+        "f_port": Key(whole(1, 223), 77),
+        "pause": Key(duration(1000, DAY_MS), 10_000, "pause_ms"),
+        "max_pdu": Key(lorawan_bytes, 51),
+    },
 }
 SEVERAL = {  # of every link
-    "carries": Key(one_of("all", "alarms", "nothing")),
+    "carries": Key(one_of("all", "alarms", "nothing", "others")),
     "cost": Key(whole(0, 100)),
     "budget": Key(kilobytes, name="budget_kb"),
     "sealed": Key(flag, False),
+    "buffer_bytes": Key(whole(2048, 65_536)),  # of what other boards sent and the way up has no room for
+    "rate_bytes": Key(whole(100, 1_000_000)),  # a second, of each of them
 }
 USUAL_COST = {  # the links' own
     "serial": 0,
@@ -406,9 +479,15 @@ USUAL_COST = {  # the links' own
     "tcp": 10,
     "mqtt": 20,
     "http": 30,
+    "lora": 60,
+    "lorawan": 70,
+    "cellular": 80,
     "file": 90,
+    "sms": 100,
 }
-NEED_A_KEY = ("udp", "mqtt", "http", "ble")  # links on which no host believes a board without one
+FOR_OTHERS = ("serial", "lora")  # links at whose other end may be a board that speaks through this one
+# No host believes a board without one there.
+NEED_A_KEY = ("udp", "mqtt", "http", "ble", "lora", "lorawan", "cellular", "sms")
 CHANNEL = {
     "unit": Key(text(r"[^\s]{0,16}", "a SenML unit of at most 16 characters"), required=True),
     "decimals": Key(whole(0, 9), 0),

@@ -54,7 +54,8 @@ def shorten_names(modules: dict[str, Module], used: set[str]) -> None:
     for name, found in places.items():
         where = {module.name for module, _ in found}
         if len(name) > SHORT and name not in fixed and not name.startswith(("__", *begun)):
-            if name.startswith("_") or (name in ours and len(where) == 1):
+            inherits = any(owners.get(id(node), m.name).split(":")[0] != m.name for m, node in found)
+            if name.startswith("_") or (name in ours and len(where) == 1 and not inherits):
                 own = {owners.get(id(node), "") for _, node in found}
                 homes[name] = own if name.startswith("_") and "" not in own else where
     taken = {name for m in modules.values() for name in each_word(m.tree)}

@@ -19,31 +19,43 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from tests.bench.baselines import free_port, listening
+from tests.bench.baselines import listening
+from tests.ports import free_port
 
 BROKERS = ("nats", "mosquitto")
 
 
-def mosquitto_binary() -> str:
-    """Path of the broker; skips the test, or fails with CI=true, where it cannot be had."""
+def program(name: str, package: str) -> str:
+    """Path of a program of Debian's; skips the test, or fails with CI=true, where it cannot be had."""
     path = "/usr/local/sbin:/usr/sbin:" + os.environ.get("PATH", "")
-    found = shutil.which("mosquitto", path=path)
+    found = shutil.which(name, path=path)
     if not found and os.geteuid() == 0 and shutil.which("apt-get"):
-        print("installing Debian's mosquitto for the tests of the MQTT link", file=sys.stderr)
+        print(f"installing Debian's {package} for the tests of MQTT", file=sys.stderr)
         environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
-        for words in (["apt-get", "update"], ["apt-get", "install", "-y", "--no-install-recommends", "mosquitto"]):
+        for words in (["apt-get", "update"], ["apt-get", "install", "-y", "--no-install-recommends", package]):
             subprocess.run(words, env=environment, stdout=subprocess.DEVNULL, check=False)
-        found = shutil.which("mosquitto", path=path)
+        found = shutil.which(name, path=path)
     if not found:
         give_up = pytest.fail if os.environ.get("CI") == "true" else pytest.skip
-        give_up("no Mosquitto: apt-get install mosquitto")
+        give_up(f"no {name}: apt-get install {package}")
     return str(found)
 
 
 class Broker:
-    """One broker process. users: name -> password, everybody may come when empty; tls: folder made by `authority`."""
+    """One broker process. users: name -> password, everybody may come when empty; tls: folder made by `authority`.
 
-    def __init__(self, kind: str, folder: Path, users: dict[str, str] | None = None, tls: Path | None = None) -> None:
+    `asks`: who comes must show a certificate of that authority.
+    """
+
+    def __init__(
+        self,
+        kind: str,
+        folder: Path,
+        users: dict[str, str] | None = None,
+        tls: Path | None = None,
+        asks: bool = False,
+    ) -> None:
+        self._asks = asks
         self.port = free_port()
         self.folder = folder
         self._folder_of_tls = tls
@@ -62,7 +74,7 @@ class Broker:
         return [str(Path(sys.executable).with_name("nats-server")), "-c", str(config)]
 
     def _mosquitto(self) -> list[str]:
-        binary, config = mosquitto_binary(), self.folder / "mosquitto.conf"
+        binary, config = program("mosquitto", "mosquitto"), self.folder / "mosquitto.conf"
         lines = [f"listener {self.port} 127.0.0.1", "persistence false"]
         lines += ["user root"] if os.geteuid() == 0 else []  # else it becomes one who may not read the folder
         if self._users:
@@ -75,6 +87,7 @@ class Broker:
         if self._folder_of_tls:
             of = self._folder_of_tls
             lines += [f"cafile {of / 'ca.pem'}", f"certfile {of / 'broker.pem'}", f"keyfile {of / 'broker.key'}"]
+            lines += ["require_certificate true"] if self._asks else []
         config.write_text("\n".join(lines) + "\n")
         return [binary, "-c", str(config)]
 

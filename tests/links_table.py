@@ -13,7 +13,9 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 PAGE = ROOT / "docs/links.md"
 BEGIN, END = "<!-- links: written by tests/links_table.py -->\n", "<!-- end of links -->\n"
-ORDER = ("serial", "rs485", "tcp", "tls", "udp", "mqtt", "http", "ble", "file")
+ORDER = (
+    "serial", "rs485", "tcp", "tls", "udp", "mqtt", "http", "ble", "lora", "lorawan", "cellular", "sms", "file", "relay"
+)
 
 
 def marks() -> Iterator[tuple[str, str, str, str, str]]:

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
-DOCUMENTS = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), ROOT / "protocol/README.md"])
+FOLDERS = ("*.md", "docs/*.md", "firmware/**/README.md", "protocol/README.md")
+DOCUMENTS = sorted(path for pattern in FOLDERS for path in ROOT.glob(pattern))
 NAMES = [str(path.relative_to(ROOT)) for path in DOCUMENTS]
 
 

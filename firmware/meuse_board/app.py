@@ -45,6 +45,7 @@ from .schedule import next_due
 from .schemas import name_groups, schema_of
 
 DRAIN_MS = 10_000  # how long a stop waits for the host to store what is left
+SEARCH_BYTES = 4096  # of a damaged place in flash, read in one pass: a fraction of a second
 COLLECT_MS = 10_000  # a collection at a quiet moment, so that none is needed in the middle of a batch
 NAP_MS = 100  # the longest sleep: watchdog, console and a stop want attention
 QUIET_MS = 30  # writing flash stops the interrupts of an RP2, and bytes that arrive then are lost: so not while
@@ -52,6 +53,7 @@ LATEST_MS = 1000  # the host is talking, but at the latest after a second
 RUNNING, STOPPING, DRAINING, DONE = range(4)
 KEPT = ("name", "unit", "exp", "flags", "deadband", "driver")  # of a channel, once its driver has read the rest
 PROVE_MS = 60_000  # changed settings have to live so long, and be reached, before they are there to stay
+CUT_OFF_MS = 600_000  # nobody comes to switch a far board off and on: not reached for so long, it goes back by itself
 CRASH = 1  # BLOB subject: the traceback that ended the boot before
 
 
@@ -81,6 +83,7 @@ class App:
         self._reboot = False
         self._collect_ms = self._tick_ms = 0
         self._prove_ms = PROVE_MS if settings.get("unproven") else None
+        self._cut_off_ms = CUT_OFF_MS if settings.get("unproven") else None
         self._reached = False  # a host welcomed this board, or a person typed
         links = settings.get("links") or [{"kind": "uart"}]
         links = [one for one in links if self._link(one, time.gmtime, random_u32)]
@@ -110,7 +113,7 @@ class App:
         self._health_at = self._health_ms
         if self._health_ms:
             self._groups.append(self._health)
-        self.batcher = Batcher(self._groups, self.clock, room, self.append)
+        self.batcher = Batcher(self._groups, self.clock, room, self.append, self.log.next_seq)
         self.append(BOOT, (self.clock.boot, self.cause, self.firmware))
         self._announce()
 
@@ -203,6 +206,10 @@ class App:
     def step(self) -> int:
         """One pass over everything; returns the uptime at which the next one is due."""
         now = self.clock.now()
+        search = self.log.search
+        search[0] = SEARCH_BYTES
+        if search[1]:
+            self.log.get(search[3])  # goes on; an endpoint asks again only after seconds
         wake_ms = min(now + NAP_MS, self.sampler.step(now), self.batcher.step(now))
         for runner in self.runners:
             wake_ms = min(wake_ms, runner.step(now))
@@ -219,8 +226,13 @@ class App:
             self._health_at = next_due(now, self._health_ms, self.clock.offset_ms or 0, now)
             self.batcher.add(self._health, now, health.readings(self), False)
         if self._prove_ms and now >= self._prove_ms and self._reached:
-            self._prove_ms = None if load("config").prove(self.root) else now + PROVE_MS
+            self._prove_ms = None if load("config").prove(self.root, True) else now + PROVE_MS
             forget("config")
+        if self._cut_off_ms and now >= self._cut_off_ms:
+            self._cut_off_ms = None
+            if not self._reached:
+                load("config").prove(self.root, False)
+                self.reboot()
         if self._state != RUNNING:
             self._wind_up(now)
         self._hardware.feed(self._watchdog_ms)

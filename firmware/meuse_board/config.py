@@ -9,14 +9,14 @@ groups.every_1s.channels.flue_temp.high, links.uart.baud, outputs.0.safe.
                     with list elements by number; void once another product is deployed
 
 New values stay on trial until the board has shown that people or a host reach it with them; a board that boots TRIES
-times without goes back to what it had. The product is read item by item: beside a running application there is no
-heap for all of it.
+times without, or is not reached for long, goes back to what it had. The product is read item by item: beside a running
+application there is no heap for all of it.
 """
 
 from meuse_protocol.errors import MeuseError, PacketError
 from meuse_protocol.msgpack import get, pack, unpack
 
-from .stored import load, mend, save, whole
+from .stored import mend, read, save, whole
 
 DEPTH = 8  # config > groups > group > channels > channel > pins, and room
 TRIES = 3
@@ -35,19 +35,21 @@ max_segments 3 256
 flush_bytes 256 65536
 """  # as in the product file: beyond them a board may be out of everybody's reach
 PINS = ("pin", "cs", "tx", "rx", "scl", "sda", "sck", "mosi", "miso")
-SECRETS = ("password", "user_password")
+SECRETS = ("password", "user_password", "sim_pin")
 
 
 class Config:
-    """Reads `path`; without a product that is whole there are no settings."""
+    """Reads `path`; without a product that is whole there are no settings.
+
+    Writes nothing: what the board drives waits for this, and a flash may take its time.
+    """
 
     def __init__(self, path: str):
         self._path = path
-        mend(path)
         self._file, _, self._at, self._crc = whole(path)
         self._tries, self._kept, self._new = 0, {}, {}
         try:
-            crc, tries, kept, new = unpack(load(path + ".changes"))
+            crc, tries, kept, new = unpack(read(path + ".changes"))
             if crc == self._crc:
                 self._tries, self._kept, self._new = tries, _pairs(kept), _pairs(new)
         except (MeuseError, ValueError, TypeError, IndexError):
@@ -103,7 +105,9 @@ class Config:
         return True
 
     def begin(self) -> str:
-        """Counts a boot with changes on trial, or takes them back -> their keys if so."""
+        """Mends a copy that differs, counts a boot with changes on trial or takes them back -> their keys if so."""
+        mend(self._path)
+        mend(self._path + ".changes")
         undone = ""
         if self._new:
             if self._tries >= TRIES:
@@ -119,6 +123,10 @@ class Config:
         kept.update(self._new)
         self._save(0, kept, {})
         self._kept, self._new = kept, {}
+
+    def give_up(self) -> None:
+        """Nobody reached the board: the next boot takes back what is on trial."""
+        self._save(TRIES, self._kept, self._new)
 
     def _save(self, *state) -> None:
         tries, kept, new = state
@@ -290,10 +298,17 @@ def _limits(name: str):
     return 1 if name.endswith(AMOUNTS) else 0, 0x7FFFFFFF
 
 
-def prove(root: str) -> bool:
-    """The board was reached with its changed settings, which are there to stay -> False: flash or heap refuse now."""
+def prove(root: str, reached: bool) -> bool:
+    """The board was reached with its changed settings, which are there to stay; or the next boot takes them back.
+
+    False: flash or heap refuse now.
+    """
     try:
-        Config(root + "/config.msgpack").prove()
+        config = Config(root + "/config.msgpack")
+        if reached:
+            config.prove()
+        else:
+            config.give_up()
         return True
     except (OSError, MemoryError):
         return False

@@ -89,15 +89,14 @@ class Console:
             text += "%s, %d sent, %d received, %d damaged, host " % (
                 "up" if link.up else "DOWN", link.sent, link.received, link.damaged
             )
+            text += "never heard" if runner.heard_ms is None else "heard %s ago" % span(now - runner.heard_ms)
+            yield text + getattr(link, "signal", "")
             problem = getattr(link, "problem", None)
             if problem:
                 yield "PROBLEM  %s: %s" % (link.name, problem)
-            if app.refused:
-                yield "PROBLEM  the host refuses this board: %s (code %d)" % (app.refused.text or "?", app.refused.code)
-            yield text + ("never heard" if runner.heard_ms is None else "heard %s ago" % span(now - runner.heard_ms))
-            problem = getattr(link, "problem", None)
-            if problem:
-                yield "PROBLEM  %s: %s" % (link.name, problem)
+        if app.refused:
+            why = (app.refused.text or "?").replace("_", " ")
+            yield "PROBLEM  the host refuses this board: %s (code %d)" % (why, app.refused.code)
         if app.supervisor:
             yield from app.supervisor.lines(now)
 

@@ -20,7 +20,8 @@ from .log_needed import still_needed
 
 EIO, ENOENT, ENOSPC = 5, 2, 28
 RETRY_MS = 5000  # between attempts on a flash that failed
-LOST_MAX = 16  # corrupt ranges that wait to be announced; what is forgotten is found again
+LOST_MAX = 16  # corrupt ranges that are remembered; what is forgotten is found again
+SEARCH_BYTES = 4096  # of a damaged place read in one go
 
 
 class FlashLog:
@@ -59,8 +60,12 @@ class FlashLog:
         self._refused = None  # [first, last] numbered and not kept: RAM was full
         self._condemned = 0  # first seq of the segment that makes way
         self._floor = 0  # all below went before a GAP could say so in flash: HELLO tells the host
-        self._lost = []  # (first, last, reason), to be announced
+        self._lost = []  # (first, last, reason, byte behind it): what cannot be read, the latest places
+        self._told = 0  # so many of them are announced
         self._at = 0, 0, 0  # where reading goes on: segment, byte, lowest seq there
+        # A damaged place is looked through little by little: bytes that may be read there until
+        # whoever runs the board gives more, then where: segment, byte, lowest seq there.
+        self.search = [SEARCH_BYTES, 0, 0, 0]
         self._hole = 0, 0  # numbers that were looked for last and are not there
         self._size = 0  # of the newest segment; 0: begin a new one
         self._flushed = 0  # highest seq on flash
@@ -92,7 +97,10 @@ class FlashLog:
         return self._next - self._cum
 
     def get(self, seq: int):
-        """The record, or None: acknowledged, dropped or corrupt (a GAP says so), or unreadable."""
+        """The record, or None: acknowledged, dropped or corrupt (a GAP says so), unreadable, or not found yet.
+
+        Not yet: it may stand behind a damaged place, and search[0] is spent.
+        """
         for number, kept in self._tail:
             if number == seq:
                 return kept
@@ -104,22 +112,58 @@ class FlashLog:
             first = begin
         if not first or seq >= after or self._hole[0] <= seq <= self._hole[1]:
             return None
-        segment, at, low = self._at
-        if segment != first or low > seq:
-            at, low = 0, first
         try:
-            number, kept, end, passed, damaged = find(self._path(first), self.stream, at, seq)
+            return self._find(first, after, seq)
         except OSError:
             self.errors += 1
             return None
-        if number == seq:
-            self._at = first, end, seq + 1
-            return kept
-        self._hole = max(low, passed + 1), (number or after) - 1
-        if damaged and len(self._lost) < LOST_MAX:
-            self.corrupt += 1
-            self._lost.append(self._hole + (GAP_CORRUPT,))
-        return None
+
+    def _find(self, first: int, after: int, seq: int):
+        """get() in the segment of these numbers; None also while a damaged place is not looked through."""
+        segment, at, low = self._at
+        if segment != first or low > seq:
+            at, low = 0, first
+        for lost in self._lost:
+            if lost[0] <= seq <= lost[1]:
+                return None
+            if first <= lost[0] and low <= lost[1] < seq:
+                at, low = lost[3], lost[1] + 1
+        search = self.search
+        torn = search[1] == first and at <= search[2] and search[3] <= seq
+        if torn:
+            _, _, at, low = search
+            if search[0] <= 0:
+                return None
+        elif search[1] != first and search[1] in self._segments:
+            search = [0, 0, 0, 0]  # one segment after the other
+        while True:
+            number, kept, end, passed, damaged = find(self._path(first), self.stream, at, seq, search, torn)
+            low = max(low, passed + 1)
+            if number < 0:
+                search[1], search[2], search[3] = first, end, low
+                return None
+            if torn:
+                search[1] = 0
+            torn = False
+            if number:
+                at = end - FRAME_BYTES - len(kept)
+            begin, last = max(low, self._cum), (number or after) - 1
+            full = len(self._lost) == LOST_MAX
+            if damaged and begin <= last and (self._told or not full):
+                if full:
+                    self._lost.pop(0)
+                    self._told -= 1
+                self.corrupt += 1
+                self._lost.append((begin, last, GAP_CORRUPT, at))
+            if number == seq:
+                self._at = first, end, seq + 1
+                return kept
+            if number > seq or not number:
+                self._hole = low, last
+                if number:
+                    self._at = first, at, number
+                return None
+            at, low = end, number + 1
 
     def acked(self, cum: int, ranges=()) -> None:
         """All below `cum` and in `ranges` [(first, last)] is stored elsewhere. Writes no flash."""
@@ -154,8 +198,8 @@ class FlashLog:
         if now_ms < self._retry_ms:
             return
         self._retry_ms = 0
-        while self._lost and self._keep(GAP, self._lost[0]):
-            self._lost.pop(0)
+        while self._told < len(self._lost) and self._keep(GAP, self._lost[self._told][:3]):
+            self._told += 1
         due = self._fills(1)
         if not self._tail:
             self._since_ms = None
@@ -316,6 +360,8 @@ class FlashLog:
                 if error.errno != ENOENT:
                     break
             self._segments.pop(0)
+            if self.search[1] == first:
+                self.search[1] = 0
             if not self._segments:
                 self._size = 0
             gone = True

@@ -30,6 +30,7 @@ class Hardware:
             if name not in self._buses:
                 raise ValueError("no bus " + name)
             self._opened[name] = self._open(dict(self._buses[name]))
+            del self._buses[name]  # pins have names enough in the settings on flash
         return self._opened[name]
 
     def _open(self, settings: dict):

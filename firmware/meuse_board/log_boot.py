@@ -43,7 +43,10 @@ def _end(folder: str, stream: int, found: list):
     for first in reversed(found[:]):
         path = "%s/%08x" % (folder, first)
         try:
-            _, _, end, flushed, torn = find(path, stream, 0, NO_SEQ)
+            number, end, flushed = 1, 0, 0
+            while number:  # it stops behind each damaged place
+                number, _, end, passed, torn = find(path, stream, end, NO_SEQ)
+                flushed = max(flushed, number, passed)
             if flushed:
                 return flushed, end if newest and not torn else 0
             os.remove(path)  # nothing of it was ever whole

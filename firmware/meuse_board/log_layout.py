@@ -36,12 +36,14 @@ def write_frames(path: str, stream: int, pairs) -> int:
         return f.tell()
 
 
-def find(path: str, stream: int, at: int, seq: int):
-    """The first whole record from byte `at` on whose number is not below `seq`.
+def find(path: str, stream: int, at: int, seq: int, search=None, torn: bool = False):
+    """The first whole record from byte `at` on whose number is not below `seq`, or that follows damaged bytes.
 
     -> (number, record, where it ends, highest number passed or 0, damaged); at the end of the segment
     number is 0, record None and its end that of the last whole one. damaged: bytes that are no whole
     frame stand right before; what is whole after such bytes is found.
+    search[0]: so many bytes may be read among those; once they are spent number is -1 and its end
+    where to go on, with `torn`.
     """
     end = at
     passed = 0
@@ -49,22 +51,27 @@ def find(path: str, stream: int, at: int, seq: int):
         size = f.seek(0, 2)
         while at + FRAME_BYTES < size:
             f.seek(at)
-            length, crc = struct.unpack(">HI", f.read(FRAME_BYTES))
-            record = (
-                f.read(length)
-                if 0 < length <= min(MAX_RECORD_BYTES, size - at - FRAME_BYTES)
-                else b""
-            )
+            length, crc, first = struct.unpack(">HIB", f.read(FRAME_BYTES + 1))
+            record = b""
+            if length <= min(MAX_RECORD_BYTES, size - at - FRAME_BYTES):
+                if first & 0xF0 == 0x90 or first == 0xDC:  # as an array begins
+                    f.seek(at + FRAME_BYTES)
+                    record = f.read(length)
             if not record or crc32(record, stream) != crc:
+                torn = True
                 at += 1
+                if search:
+                    search[0] -= FRAME_BYTES + 1 + len(record)
+                    if search[0] <= 0:
+                        return -1, None, at, passed, True
                 continue
             number = numbered(record)[0]
-            damaged = at > end
-            end = at = at + FRAME_BYTES + length
-            if number >= seq:
-                return number, record, end, passed, damaged
+            at += FRAME_BYTES + length
+            if torn or number >= seq:
+                return number, record, at, passed, torn
+            end = at
             passed = max(passed, number)
-    return 0, None, end, passed, end < size
+    return 0, None, end, passed, torn or end < size
 
 
 def write_head(path: str, stream: int, boot: int, edge: int, cum: int) -> None:

@@ -2,7 +2,7 @@
 
 Owns the copies `path` and `path`.2; refuses to know what they hold. A file is msgpack
 [version, CRC-32 of the payload, payload]. A cut between any two operations of the flash leaves the old
-payload or the new one. The PC writes the first copy alone; the second is made at the first load. Files are checked
+payload or the new one. The PC writes the first copy alone; the second is made by mend(). Files are checked
 and copied in pieces: a board that runs has no heap for one as a whole.
 """
 
@@ -18,17 +18,22 @@ PIECE = 64
 
 def load(path: str):
     """The payload, or None when no copy is whole. A copy that differs is made equal to the first."""
+    payload = read(path)
+    mend(path)
+    return payload
+
+
+def read(path: str):
+    """The payload, or None when no copy is whole. Writes nothing."""
     copy, size, at, _ = whole(path)
-    payload = None
     if copy:
         try:
             with open(copy, "rb") as f:
                 f.seek(at)
-                payload = f.read(size)
+                return f.read(size)
         except OSError:
             pass
-        mend(path)
-    return payload
+    return None
 
 
 def whole(path: str):

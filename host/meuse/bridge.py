@@ -22,7 +22,7 @@ from meuse.fast_check import check
 from meuse.identity import Identity, TrustedLinks
 from meuse.journal.batch import Binding
 from meuse.journal.commit import CommitQueue
-from meuse.links import Wire, serial
+from meuse.links import Wire, lorawan, serial
 from meuse.presence import Presence, Presences
 from meuse.session import Session
 
@@ -37,11 +37,24 @@ WINDOW = 32
 # A connection on which nobody has said a HELLO that holds is worth no more than this.
 STRANGER_S = 30.0
 
+# LoRaWAN has an integrity check of its own, answers cost air time of a gateway that serves thousands, and a board may
+# speak once an hour: an ACK for every eighth record, or after an hour, or when the board asks.
+LORAWAN_MAC_BYTES = 4
+LORAWAN_ACKS = (8, 3_600_000)
+LORAWAN_STRANGER_S = 24 * 3600.0
+LORAWAN_ASK = 60  # times later and more rarely
+
 # What a board lists in HELLO may still be on its way; then it is asked for.
 ASK_AFTER_S = 10.0
 
 # A board answers one such wish a minute.
 ASK_AGAIN_S = 65.0
+
+# A board behind a relay that has said nothing for so long, or twice as long, is away: as on UDP.
+SILENT_S = 35 * 60.0
+
+# Key of the timer that looks for such boards; streams are no negative numbers.
+RELAYED = -1
 
 # Strangers may cause so many events a minute; the rest is only counted.
 VIOLATIONS_PER_MINUTE = 20
@@ -89,7 +102,7 @@ class Bridge:
             session.call()
         else:
             session.stranger = True
-            self._later(STRANGER_S, session, self._expect)
+            self._later(self._patience_s(session), session, self._expect)
         return session
 
     def has_key(self, device: str) -> bool:
@@ -108,6 +121,8 @@ class Bridge:
     def _endpoint(self, name: str, kind: str, window: int, boards: int = 0) -> HostEndpoint:
         trusted = kind in self._trusted or name in self._trusted
         directory: Directory = self._trusting.directory(name) if trusted else self._identity
+        if kind == lorawan.KIND:
+            return HostEndpoint(directory, trusted, LORAWAN_MAC_BYTES, window, check, acks=LORAWAN_ACKS)
         return HostEndpoint(directory, trusted, window=window, check=check, boards=boards)
 
     def _begin(self, session: Session, wire: Wire) -> None:
@@ -118,9 +133,17 @@ class Bridge:
     def _expect(self, session: Session) -> None:
         """Nobody has said who they are for a while. While nothing is read, nobody could."""
         if self._held:
-            self._later(STRANGER_S, session, self._expect)
+            self._later(self._patience_s(session), session, self._expect)
         elif session.device is None:
             self.send_away(session)
+
+    @staticmethod
+    def _patience_s(session: Session) -> float:
+        return LORAWAN_STRANGER_S if session.kind == lorawan.KIND else STRANGER_S
+
+    @staticmethod
+    def _rarity(session: Session) -> int:
+        return LORAWAN_ASK if session.kind == lorawan.KIND else 1
 
     def send_away(self, session: Session) -> None:
         """A stranger took too long, or too much."""
@@ -170,28 +193,41 @@ class Bridge:
     def left(self, session: Session, device: str) -> None:
         """A device is not there any more, by this connection."""
         if self.presences.left(device, self.clock.utc_ms()):
-            log.info("%s: %s lost", device, session.name)
-            self.commits.event("link-lost", device, session.name)
+            name = session.name_for(device)
+            log.info("%s: %s lost", device, name)
+            self.commits.event("link-lost", device, name)
 
     def returned(self, session: Session, device: str, stream: int) -> None:
         """A device that had `left` is heard again, without a HELLO: it did not restart."""
-        if self.presences.joined(device, stream, False, session.name, self.clock.utc_ms()):
-            log.info("%s: on %s", device, session.name)
-            self.commits.event("link-up", device, session.name)
+        name = session.name_for(device)
+        if self.presences.joined(device, stream, False, name, self.clock.utc_ms()):
+            log.info("%s: on %s", device, name)
+            self.commits.event("link-up", device, name)
         self.arrived(stream)
 
     def greeted(self, session: Session, before: str | None, hello: Hello) -> None:
         """A HELLO held; `before`: the device that was bound on this connection until now."""
         now_ms = self.clock.utc_ms()
         device, stream = hello.state.device, hello.state.stream
+        name = session.name_for(device)
         if before is not None:
             self.presences.left(before, now_ms)
-        if self.presences.joined(device, stream, hello.new, session.name, now_ms) and before != device:
-            log.info("%s: on %s", device, session.name)
-            self.commits.event("link-up", device, session.name)
+        if self.presences.joined(device, stream, hello.new, name, now_ms) and before != device:
+            log.info("%s: on %s", device, name)
+            self.commits.event("link-up", device, name)
         self.commits.binding(Binding(stream, device, now_ms, hello.next_seq, new=False))
-        self._later(ASK_AFTER_S, session, self._ask, hello)
+        self._later(ASK_AFTER_S * self._rarity(session), session, self._ask, hello)
         self.arrived(stream)
+
+    def relayed(self, session: Session) -> None:
+        """A relay speaks there. Nothing tells when a board behind it is gone, but that it says nothing."""
+        timers = self._timers.setdefault(session, {})
+        timers[RELAYED] = asyncio.get_running_loop().call_later(SILENT_S, self._look_behind, session)
+
+    def _look_behind(self, session: Session) -> None:
+        for device in session.silent():
+            self.left(session, device)
+        self.relayed(session)
 
     def text(self, session: Session, at_ms: int, line: bytes) -> None:
         """A line that is no frame; on a network it is worth keeping only from somebody known."""
@@ -230,10 +266,11 @@ class Bridge:
 
     def acknowledged(self, session: Session, device: str | None, records: int, waited_ms: int) -> None:
         if device is not None and records:
-            before = self.presences.acknowledged(device, session.name, records, waited_ms, self.clock.utc_ms())
-            if before != session.name and session in self.sessions:
-                log.info("%s: from %s to %s", device, before, session.name)
-                self.commits.event("link-changed", device, f"{before} to {session.name}")
+            name = session.name_for(device)
+            before = self.presences.acknowledged(device, name, records, waited_ms, self.clock.utc_ms())
+            if before != name and session in self.sessions:
+                log.info("%s: from %s to %s", device, before, name)
+                self.commits.event("link-changed", device, f"{before} to {name}")
 
     def _ask(self, session: Session, hello: Hello) -> None:
         """A while after a HELLO: what the journal still lacks is asked for."""
@@ -245,7 +282,7 @@ class Bridge:
             session.need(stream, NEED_ANCHOR, None)
         else:
             return
-        self._later(ASK_AGAIN_S, session, self._ask, hello)
+        self._later(ASK_AGAIN_S * self._rarity(session), session, self._ask, hello)
 
     def session_of(self, device: str) -> Session | None:
         """Where this device is heard now, the connection that carries its records first."""

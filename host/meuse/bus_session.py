@@ -31,20 +31,18 @@ class Bus:
 class BusSession(Session):
     """A session that only speaks, and lets speak, as its master says."""
 
-    __slots__ = ("_damaged", "_present", "master")
-
-    shared = True
+    __slots__ = ("_damaged", "master")
 
     def __init__(self, name: str, kind: str, wire: Wire, endpoint: HostEndpoint, bridge: "Bridge", bus: Bus):
         super().__init__(name, kind, wire, endpoint, bridge)
         self.master = BusMaster(endpoint, bus.baud, bus.poll_ms, bus.latency_ms, secrets.randbits(32))
         self._deframer: Deframer = Deframer(MAX_E2E_BYTES, text=False)
         self._damaged = 0
-        self._present: dict[int, str] = {}  # stream -> device
+        self._present = {}
 
     @property
-    def devices(self) -> list[str]:
-        return list(self._present.values())
+    def shared(self) -> bool:
+        return True
 
     @property
     def counters(self) -> dict[str, int]:
@@ -93,9 +91,6 @@ class BusSession(Session):
                 self._bridge.returned(self, device, stream)
             elif board.lost and self._present.pop(stream, "") and device not in self._present.values():
                 self._bridge.left(self, device)
-
-    def _device_of(self, stream: int) -> str | None:
-        return self._present.get(stream)
 
     def _pump(self) -> None:
         if self._lost:

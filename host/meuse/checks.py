@@ -15,7 +15,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from meuse import sim, storage_checks
-from meuse.config import SerialSettings, Settings, TlsSettings, parse_address
+from meuse.config import Settings, TlsSettings, parse_address
+from meuse.descriptors import Shares
 from meuse.errors import ConfigError, HostError
 from meuse.findings import Finding, fail, note, ok
 from meuse.invocation import meuse
@@ -26,6 +27,7 @@ from meuse.links import tls
 from meuse.links.ble import load_bleak
 from meuse.links.serial import matching
 from meuse.run import LOCK_FILE
+from meuse.topics import embedded
 
 # Below this a day of a busy host may not fit; below the second nothing sensible does.
 LOW_DISK_BYTES = 500 * 1024 * 1024
@@ -39,6 +41,8 @@ def check_host(settings: Settings) -> list[Finding]:
     running = host_runs(data)
     if running:
         found.append(note("host", "runs on this data already"))
+    if short := Shares(settings).short:
+        found.append(note("connections", short, "raise `ulimit -n`, or set max_connections; more are closed at once"))
     for address in settings.tcp.listen:
         found.append(_listen(address, running))
     found.extend(_listen(address, running, "udp") for address in settings.udp.listen)
@@ -47,9 +51,13 @@ def check_host(settings: Settings) -> list[Finding]:
         found.extend(_listen(address, running, "tls") for address in settings.tls.listen)
     found.extend(_listen(address, running, "http") for address in settings.http.listen)
     for port in settings.serial:
-        found.extend(_serial(port, running))
+        found.extend(_serial(port.port, running))
+    for wire in settings.rs485:
+        found.extend(_serial(wire.port, running, "rs485"))
     if settings.ble.devices or settings.ble.service:
         found.append(_ble())
+    if settings.mqtt.embedded:
+        found.append(_embedded())
     return found
 
 
@@ -57,6 +65,8 @@ def check_all(settings: Settings) -> list[Finding]:
     """Everything a person would ask when something seems wrong."""
     data = Path(settings.host.data)
     found = [*check_host(settings), *_keys(data), interpreter(needed=False)]
+    if settings.mqtt.embedded:
+        found.extend(_access(data))
     if (data / FILE_NAME).exists():
         found.extend(storage_checks.check(data))
     else:
@@ -148,19 +158,19 @@ def _listen(address: str, running: bool, kind: str = "tcp") -> Finding:
     return ok(f"{kind} {address}", "free")
 
 
-def _serial(port: SerialSettings, running: bool) -> Iterator[Finding]:
-    paths = matching(port.port)
+def _serial(port: str, running: bool, kind: str = "serial") -> Iterator[Finding]:
+    paths = matching(port)
     if not paths:
-        yield note(f"serial {port.port}", "not there", "plug it in; the host waits for it")
+        yield note(f"{kind} {port}", "not there", "plug it in; the host waits for it")
     for path in paths:
         if not is_terminal(path):
-            yield fail(f"serial {path}", "is no serial port", "name one: ls -l /dev/serial/by-id")
+            yield fail(f"{kind} {path}", "is no serial port", "name one: ls -l /dev/serial/by-id")
         elif os.access(path, os.R_OK | os.W_OK):
-            yield ok(f"serial {path}", "in use by the host" if running else "may be opened")
+            yield ok(f"{kind} {path}", "in use by the host" if running else "may be opened")
         else:
             group = _group_of(path)
             advice = f"sudo usermod -aG {group} $USER, then log in again"
-            yield fail(f"serial {path}", "no permission", advice)
+            yield fail(f"{kind} {path}", "no permission", advice)
 
 
 def is_terminal(path: str) -> bool:
@@ -194,6 +204,31 @@ def _keys(data: Path) -> Iterator[Finding]:
             advice = f"chmod 600 {folder / (device + SUFFIX)}"
             yield fail(f"key of {device}", "others may read it", advice)
     yield ok("keys", f"{len(devices)} devices have one")
+
+
+def _embedded() -> Finding:
+    """The program of the broker that the host starts."""
+    try:
+        return ok("nats-server", embedded.binary())
+    except HostError as error:
+        return fail("nats-server", error.message, error.advice)
+
+
+def _access(data: Path) -> Iterator[Finding]:
+    """How backends reach the host's own broker; who may ask the doctor may read the file."""
+    try:
+        access = embedded.known(data)
+    except HostError as error:
+        yield fail("broker", error.message, error.advice)
+        return
+    if access is None:
+        yield note("broker", "makes its ports and passwords at the first start")
+        return
+    path = data / embedded.FOLDER / embedded.ACCESS
+    if path.stat().st_mode & 0o077:
+        yield fail("broker", f"others may read {path}", f"chmod 600 {path}")
+    yield ok("broker", f"listens on {access.host}:{access.port}; passwords are in {path}")
+    yield ok("broker, for backends", access.url(embedded.READER))
 
 
 def interpreter(needed: bool) -> Finding:

@@ -6,6 +6,7 @@ defaults hold. Knows nothing of what the settings are used for.
 
 import dataclasses
 import difflib
+import re
 import secrets
 import tomllib
 import typing
@@ -20,6 +21,18 @@ from meuse.errors import ConfigError
 DEFAULT_FILE = "meuse.toml"
 
 LINK_KINDS = ("serial", "rs485", "tcp", "tls", "file")
+
+APPLICATION = re.compile(r"[A-Za-z0-9-]{0,64}")
+
+# Links on which only a key tells who speaks, and why.
+UNTRUSTED = {
+    "udp": "anybody can invent the address of a datagram",
+    "mqtt": "whoever may publish at the broker may say anything",
+    "lorawan": "whoever may publish at the broker may say anything",
+    "http": "whoever reaches the host may send a request",
+    "ble": "Bluetooth is open to whoever is near",
+    "sms": "a sender's number can be forged",
+}
 
 # Nobody asked for this address when a host's `tcp.listen` is this very list.
 DEFAULT_LISTEN = ["127.0.0.1:7878"]
@@ -97,12 +110,16 @@ class SerialSettings:
 
 
 @dataclass(frozen=True)
-class MqttLinkSettings:
+class BrokerSettings:
     url: str = field(default="", metadata=about("broker that boards use, mqtt://USER:PASSWORD@HOST:PORT or mqtts://"))
     password_file: str = field(default="", metadata=about("file that holds the password, instead of the address"))
     ca: str = field(default="", metadata=about("certificates to check an mqtts broker by; default: the system's"))
     cert: str = field(default="", metadata=about("our own certificate, where the broker asks for one"))
     key: str = field(default="", metadata=about("its key, where it is not in the same file"))
+
+
+@dataclass(frozen=True)
+class MqttLinkSettings(BrokerSettings):
     max_devices: int = field(
         default=10_000,
         metadata=about("topics at a time; then the one silent longest makes way", low=1, high=60_000),
@@ -117,6 +134,36 @@ class BleSettings:
     service: bool = field(default=False, metadata=about("connect to every board that is near, instead of devices"))
     max_devices: int = field(
         default=7, metadata=about("connections at a time, with service; adapters have few", low=1, high=64)
+    )
+
+
+@dataclass(frozen=True)
+class MqttSettings(BrokerSettings):
+    url: str = field(default="", metadata=about("broker for backends, mqtt://USER:PASSWORD@HOST:PORT or mqtts://"))
+    embedded: bool = field(default=False, metadata=about("start a broker of our own, instead of naming one"))
+    listen: str = field(
+        default="127.0.0.1:0",
+        metadata=about("where that broker listens, HOST:PORT; 0: a port found at the first start, and kept"),
+    )
+    live_within: str = field(default="5min", metadata=about("what is older than this goes to backfill"))
+    silent_after: str = field(default="35min", metadata=about("who is not heard for so long is silent"))
+    raw: bool = field(default=False, metadata=about("readings as msgpack as well, under raw/"))
+    discovery: str = field(
+        default="", metadata=about('announce sensors to Home Assistant under this prefix, "homeassistant"; "": no')
+    )
+
+    @property
+    def wanted(self) -> bool:
+        return bool(self.url) or self.embedded
+
+
+@dataclass(frozen=True)
+class LorawanSettings(BrokerSettings):
+    application: str = field(default="", metadata=about("ChirpStack's id of the application; empty: all of them"))
+    f_port: int = field(default=77, metadata=about("the port our boards use; others are not read", low=1, high=223))
+    max_devices: int = field(
+        default=10_000,
+        metadata=about("boards at a time; then the one silent longest makes way", low=1, high=60_000),
     )
 
 
@@ -140,6 +187,16 @@ class Rs485Settings:
     latency_ms: int = field(
         default=20, metadata=about("by how much the adapter may be late with what it received", low=0, high=1_000)
     )
+
+
+@dataclass(frozen=True)
+class SmsSettings:
+    port: str = field(default="", metadata=about("path or usb:SERIALNUMBER of a modem for SMS; empty: none"))
+    baud: int = field(default=115_200, metadata=about("bits per second", low=9_600, high=921_600))
+    pin: str = field(default="", metadata=about("of its SIM; tried only while the SIM grants all three tries"))
+    smsc: str = field(default="", metadata=about("number of the SMS centre, +DIGITS; empty: the SIM knows it"))
+    numbers: list[str] = field(default_factory=list, metadata=about("of the boards' SIMs, +DIGITS; others are ignored"))
+    per_day: int = field(default=100, metadata=about("most messages sent in a day", low=1, high=10_000))
 
 
 @dataclass(frozen=True)
@@ -176,9 +233,12 @@ class Settings:
     http: HttpSettings = field(default_factory=HttpSettings)
     udp: UdpSettings = field(default_factory=UdpSettings)
     serial: list[SerialSettings] = field(default_factory=list)
+    mqtt: MqttSettings = field(default_factory=MqttSettings)
     mqtt_link: list[MqttLinkSettings] = field(default_factory=list)
+    lorawan: LorawanSettings = field(default_factory=LorawanSettings)
     rs485: list[Rs485Settings] = field(default_factory=list)
     ble: BleSettings = field(default_factory=BleSettings)
+    sms: SmsSettings = field(default_factory=SmsSettings)
     trust: TrustSettings = field(default_factory=TrustSettings)
     journal: JournalSettings = field(default_factory=JournalSettings)
     console: ConsoleSettings = field(default_factory=ConsoleSettings)
@@ -243,30 +303,28 @@ def read_settings(table: dict[str, Any], name: str) -> Settings:
         parse_address(address, f"{name}: tcp.listen")
     for address in settings.udp.listen:
         parse_address(address, f"{name}: udp.listen")
+    _check_mqtt(settings.mqtt, f"{name}: mqtt")
     for number, broker in enumerate(settings.mqtt_link):
         _check_broker(broker, f"{name}: mqtt_link[{number}]")
+    if settings.lorawan != LorawanSettings():
+        _check_broker(settings.lorawan, f"{name}: lorawan")
+    if not APPLICATION.fullmatch(settings.lorawan.application):
+        raise ConfigError(f"{name}: lorawan.application is no id", "copy it from ChirpStack, or leave it out for all")
     for address in settings.http.listen:
         parse_address(address, f"{name}: http.listen")
     _check_tls(settings, name)
     if "ble" in table:
         _check_ble(settings.ble, f"{name}: ble", bool({"devices", "service"} & table["ble"].keys()))
+    _check_sms(settings.sms, f"{name}: sms")
     for link in settings.trust.links:
-        if link.partition(":")[0] == "udp":
+        kind = link.partition(":")[0]
+        if kind in UNTRUSTED:
             raise ConfigError(
-                f"{name}: trust.links: {link!r} cannot be trusted: anybody can invent the address of a datagram",
-                "give every device on UDP a key, and leave it out here",
+                f"{name}: trust.links: {link!r} cannot be trusted: {UNTRUSTED[kind]}",
+                "give every device there a key, and leave it out here",
             )
-        if link.partition(":")[0] == "mqtt":
-            raise ConfigError(
-                f"{name}: trust.links: boards behind a broker need keys", f"take {link!r} out; provision the boards"
-            )
-        if link.partition(":")[0] == "ble":
-            raise ConfigError(
-                f"{name}: trust.links: {link!r} cannot be trusted: Bluetooth is open to whoever is near",
-                "give every device on Bluetooth a key, and leave it out here",
-            )
-        if link.partition(":")[0] not in LINK_KINDS:
-            near = difflib.get_close_matches(link, LINK_KINDS, n=1) if link != "http" else []
+        if kind not in LINK_KINDS:
+            near = difflib.get_close_matches(link, LINK_KINDS, n=1)
             kinds = ", ".join(LINK_KINDS)
             advice = f"did you mean {near[0]!r}?" if near else f"{kinds}, or one link such as serial:/dev/ttyUSB0"
             raise ConfigError(f"{name}: trust.links: {link!r} is no link", advice)
@@ -279,6 +337,7 @@ def _check_twice(settings: Settings, name: str) -> None:
     named = [(f"{way}.listen", address) for way in ways for address in getattr(settings, way).listen]
     named += [("serial.port", port.port) for port in settings.serial]
     named += [("rs485.port", wire.port) for wire in settings.rs485]
+    named.append(("sms.port", settings.sms.port))
     seen: dict[tuple[bool, str], str] = {}
     for where, what in named:
         key = (where == "udp.listen", what)  # datagrams have ports of their own
@@ -295,6 +354,19 @@ def _check_tls(settings: Settings, name: str) -> None:
             raise ConfigError(f"{name}: tls.{key} is missing", "name a PEM file, or listen = [] for no TLS")
     if "tls" in settings.trust.links and not settings.tls.client_ca:
         raise ConfigError(f"{name}: trust.links: anybody may connect with TLS", "name who signs boards: tls.client_ca")
+
+
+def _check_sms(sms: SmsSettings, where: str) -> None:
+    if not sms.port:
+        return
+    if not sms.numbers:
+        raise ConfigError(f"{where}.numbers is missing", 'list the boards\' numbers, such as ["+31612345678"]')
+    for key, numbers in (("numbers", sms.numbers), ("smsc", [sms.smsc] if sms.smsc else [])):
+        for number in numbers:
+            if not re.fullmatch(r"\+\d{5,15}", number):
+                raise ConfigError(f"{where}.{key}: {number!r} is no number", 'for example "+31612345678"')
+    if sms.pin and not re.fullmatch(r"\d{4,8}", sms.pin):
+        raise ConfigError(f"{where}.pin has 4 to 8 digits", "leave it out for a SIM that asks for none")
 
 
 def _check_rs485(wire: Rs485Settings, where: str) -> None:
@@ -321,9 +393,26 @@ def _check_ble(ble: BleSettings, where: str, asked: bool) -> None:
             raise ConfigError(f"{where}.devices[{number}] = {device!r} is no board, or twice there", "name each once")
 
 
+def _check_mqtt(mqtt: MqttSettings, where: str) -> None:
+    if mqtt.embedded and mqtt.url:
+        raise ConfigError(f"{where}: both url and embedded are given", "leave one of them out")
+    if mqtt.url:
+        _check_broker(mqtt, where)
+    parse_address(mqtt.listen, f"{where}.listen")
+    for key in ("live_within", "silent_after"):
+        try:
+            ms = parse_duration(getattr(mqtt, key))
+        except ValueError:
+            ms = 0
+        if not 1_000 <= ms <= 604_800_000:
+            raise ConfigError(f"{where}.{key} = {getattr(mqtt, key)!r} is no time from 1s to 168h", 'such as "5min"')
+    if mqtt.discovery and any(letter in mqtt.discovery for letter in "#+ /"):
+        raise ConfigError(f"{where}.discovery = {mqtt.discovery!r} is no first part of a topic", 'use "homeassistant"')
+
+
 def parse_duration(text: str) -> int:
-    """'100ms', '5s' or '10min' in ms; ValueError for anything else."""
-    for unit, ms in (("ms", 1), ("min", 60_000), ("s", 1_000)):
+    """'100ms', '5s', '10min' or '2h' in ms; ValueError for anything else."""
+    for unit, ms in (("ms", 1), ("min", 60_000), ("s", 1_000), ("h", 3_600_000)):
         if text.endswith(unit):
             return int(text.removesuffix(unit)) * ms
     raise ValueError(text)
@@ -353,7 +442,7 @@ def parse_broker(url: str, where: str) -> BrokerAddress:
     return BrokerAddress(parts.hostname, port or (8883 if tls else 1883), tls, user, password, client_id)
 
 
-def _check_broker(link: MqttLinkSettings, where: str) -> None:
+def _check_broker(link: BrokerSettings, where: str) -> None:
     if not link.url:
         raise ConfigError(f"{where}.url is missing", "name a broker, such as mqtt://broker.local:1883")
     broker = parse_broker(link.url, f"{where}.url")

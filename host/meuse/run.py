@@ -21,6 +21,7 @@ from meuse.commands.commander import Commander
 from meuse.config import Settings, parse_address, parse_duration
 from meuse.console_log import FOLDER as CONSOLE_FOLDER
 from meuse.console_log import ConsoleLogs
+from meuse.descriptors import Shares
 from meuse.errors import HostError, JournalBusy
 from meuse.identity import Identity
 from meuse.journal.commit import CommitQueue
@@ -29,15 +30,20 @@ from meuse.journal.sqlite import SqliteJournal
 from meuse.keys import FOLDER as KEYS_FOLDER
 from meuse.keys import KeyStore
 from meuse.lake.task import LakeWriter
-from meuse.links import Link, tls
+from meuse.links import Link, broker, tls
 from meuse.links.ble import BleLink, load_bleak
 from meuse.links.http import HttpLink
+from meuse.links.lorawan import LorawanLink
 from meuse.links.mqtt import MqttLink
 from meuse.links.rs485 import Rs485Link
 from meuse.links.serial import SerialLink
-from meuse.links.tcp import TcpLink, room_for
+from meuse.links.sms import SmsLink
+from meuse.links.tcp import TcpLink
 from meuse.links.udp import UdpLink
 from meuse.status import Status
+from meuse.topics import progress
+from meuse.topics.embedded import EmbeddedBroker
+from meuse.topics.publisher import Options, Publisher
 from meuse.web import WebServer
 
 log = logging.getLogger(__name__)
@@ -71,6 +77,8 @@ class Host:
         self.web: list[WebServer] = []
         self.requests: HttpLink | None = None
         self.udp: list[UdpLink] = []
+        self.broker: EmbeddedBroker | None = None
+        self.topics: Publisher | None = None
         self._lock: int | None = None
         self._committing: asyncio.Task[None] | None = None
         self._beside: list[asyncio.Task[None]] = []
@@ -80,6 +88,7 @@ class Host:
         try:
             self._lock = lock_folder(self.data)
             await self._start_storage()
+            await self._start_topics()
             await self._start_links()
         except BaseException:
             await self.stop(finish_lake=False)
@@ -97,13 +106,17 @@ class Host:
         self.lake = LakeWriter(self.journal, data, clock.utc_ms, self._lake_trouble)
         self.status = Status(self.journal, self.bridge, clock)
         self._committing = asyncio.create_task(self.commits.run(), name="commit queue")
-        keep = housekeeping.keep(self.journal, clock, settings.journal.keep_days, READERS, self.commits.event)
+        readers = (*READERS, progress.CURSOR) if settings.mqtt.wanted else READERS
+        keep = housekeeping.keep(self.journal, clock, settings.journal.keep_days, readers, self.commits.event)
         commands = Commander(self.journal, self.bridge).run()
         works = {"lake": self.lake.run(), "keep": keep, "status": self.status.run(), "commands": commands}
         for name, work in works.items():
             self._beside.append(asyncio.create_task(work, name=name))
 
     async def _start_links(self) -> None:
+        self._shares = Shares(self.settings)
+        if self._shares.short:
+            log.warning("%s: raise `ulimit -n`, or set max_connections", self._shares.short)
         await self._start_tcp()
         if self._lock is not None:
             note_addresses(self._lock, [link.address for link in self.tcp])
@@ -112,14 +125,38 @@ class Host:
         await self._start_udp()
         for port in self.settings.serial:
             await self._start_link(SerialLink(port.port, port.baud, self.bridge.opened))
-        for broker in self.settings.mqtt_link:
-            await self._start_link(MqttLink(broker, self.bridge.opened, KeyStore(self.data / KEYS_FOLDER).devices()))
+        for table in self.settings.mqtt_link:
+            await self._start_link(MqttLink(table, self.bridge.opened, KeyStore(self.data / KEYS_FOLDER).devices()))
+        if self.settings.sms.port:
+            await self._start_link(SmsLink(self.settings.sms, self.bridge.opened, self.bridge.count))
+        if self.settings.lorawan.url:
+            lorawan, bridge = self.settings.lorawan, self.bridge
+            await self._start_link(LorawanLink(lorawan, bridge.opened, bridge.turned_away, bridge.count))
         for wire in self.settings.rs485:
             bus = Bus(wire.baud, wire.boards, parse_duration(wire.poll), wire.latency_ms)
             await self._start_link(Rs485Link(wire.port, bus, self.bridge.opened_bus))
-
         if self.settings.ble.devices or self.settings.ble.service:
             await self._start_link(BleLink(self.settings.ble, self.bridge.opened, load_bleak(), self.bridge.count))
+
+    async def _start_topics(self) -> None:
+        """Publishing begins before the first board is heard."""
+        mqtt = self.settings.mqtt
+        if not mqtt.wanted:
+            await self.journal.write(progress.forget)
+            return
+        if mqtt.embedded:
+            self.broker = EmbeddedBroker(self.data, mqtt.listen)
+            await self.broker.start()
+            self._beside.append(asyncio.create_task(self.broker.run(), name="broker"))
+            log.info("a broker of our own at %s:%d", self.broker.access.host, self.broker.access.port)
+        address = self.broker.access.address() if self.broker else broker.address(mqtt, "mqtt")
+        secure = broker.secure(mqtt, "mqtt") if address.tls else None
+        live_ms, silent_ms = parse_duration(mqtt.live_within), parse_duration(mqtt.silent_after)
+        options = Options(live_ms, silent_ms, mqtt.raw, mqtt.discovery)
+        topics = Publisher(self.journal, self.bridge, self.clock, options, address, secure)
+        await topics.open()
+        self.topics = topics
+        self._beside.append(asyncio.create_task(self.topics.run(), name="topics"))
 
     async def _start_link(self, link: Link) -> None:
         self.links.append(link)
@@ -129,15 +166,14 @@ class Host:
         tcp = self.settings.tcp
         if not tcp.listen:
             return
-        most = room_for(tcp.max_connections * len(tcp.listen)) // len(tcp.listen)
-        if most < tcp.max_connections:
-            log.warning("the system allows %d connections, not %d: raise `ulimit -n`", most, tcp.max_connections)
         for address in tcp.listen:
             name, port = parse_address(address, "tcp.listen")
-            link = TcpLink(name, port, self.bridge.opened, most)
+            most = self._shares.of(tcp.max_connections)
+            link = TcpLink(name, port, self.bridge.opened, most, self.bridge.count)
             await self._start_link(link)
             self.tcp.append(link)
             log.info("listening on %s", link.address)
+
     async def _start_tls(self) -> None:
         found = self.settings.tls
         if not found.listen:
@@ -145,10 +181,11 @@ class Host:
         context = tls.load(found)
         if wrong := tls.out_of_date(found):
             log.warning("tls: the certificate %s: boards with a clock will refuse it", wrong)
-        most = room_for(found.max_connections * len(found.listen)) // len(found.listen)
+        most = self._shares.of(found.max_connections)
         for address in found.listen:
             handshakes = tls.Handshakes(context, self._handshake_failed)
-            link = TcpLink(*parse_address(address, "tls.listen"), self.bridge.opened, most, handshakes)
+            name, port = parse_address(address, "tls.listen")
+            link = TcpLink(name, port, self.bridge.opened, most, self.bridge.count, handshakes)
             await self._start_link(link)
             self.tls.append(link)
             log.info("listening on %s with TLS", link.address)
@@ -159,7 +196,7 @@ class Host:
             return
         self.requests = HttpLink(self.bridge.opened, self.bridge.has_key, self.commits.settled)
         app = Starlette(routes=[*self.requests.routes])
-        most = room_for(found.max_connections * len(found.listen)) // len(found.listen)
+        most = self._shares.of(found.max_connections)
         for address in found.listen:
             server = WebServer(*parse_address(address, "http.listen"), app, most)
             await self._start_link(server)
@@ -208,10 +245,14 @@ class Host:
         for task in self._beside:
             task.cancel()
         await asyncio.gather(*self._beside, return_exceptions=True)
+        if self.broker is not None:
+            await self.broker.stop()
         if self._committing is not None:
             with contextlib.suppress(HostError, TimeoutError):
                 async with asyncio.timeout(LAKE_FINISH_S):
                     await self.status.write()
+                    if self.topics is not None:
+                        await self.topics.finish()
                     if finish_lake:
                         await self.lake.finish()
         if hasattr(self, "journal"):

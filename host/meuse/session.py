@@ -34,6 +34,10 @@ SILENCE_MS = 1000
 # From a network, before anything held: many times what a board says until its HELLO is answered.
 STRANGER_BYTES = 16 * 1024
 
+# Of a session with one board. Never written to: thousands share it.
+NOBODY: dict[int, str] = {}
+NOTHING: dict[int, int] = {}
+
 # Packets joined into one write; the wire says after each whether it takes more.
 WRITE_TOGETHER = 16
 
@@ -43,9 +47,11 @@ class Session:
 
     __slots__ = (
         "_bridge",
+        "_counts",
         "_deframer",
         "_endpoint",
         "_lost",
+        "_present",
         "_sent_ms",
         "_strange_bytes",
         "_timer",
@@ -58,12 +64,10 @@ class Session:
         "stranger",
     )
 
-    shared = False  # one board at a time
-
     def __init__(self, name: str, kind: str, wire: Wire, endpoint: HostEndpoint, bridge: "Bridge"):
         self.name = name
         self.kind = kind
-        self.device: str | None = None  # who said HELLO here last
+        self.device: str | None = None  # who is at the other end: of several boards the one that passes on
         self.stranger = False  # on a network, and nothing that came was anybody's yet
         self.frames_out = 0
         self._strange_bytes = 0
@@ -72,14 +76,29 @@ class Session:
         self._bridge = bridge
         self._deframer: Packets | Deframer = Packets(MAX_E2E_BYTES) if wire.packets else FastDeframer(MAX_E2E_BYTES)
         self._lost = False
+        self._present: dict[int, str] = NOBODY  # stream -> device, where there are several
+        self._counts: dict[int, int] = NOTHING  # stream -> packets of each when last looked at
         self._sent_ms = -SILENCE_MS
         self._timer: asyncio.TimerHandle | None = None
         self._timer_ms = 0
 
     @property
+    def shared(self) -> bool:
+        """Several boards may be here at a time."""
+        return self._endpoint.several
+
+    @property
     def devices(self) -> list[str]:
         """Who is here now."""
+        if self._present:
+            return list(self._present.values())
         return [] if self.device is None else [self.device]
+
+    def name_for(self, device: str) -> str:
+        """The way of one of the boards here: "serial:port", or "serial:port via gateway-1"."""
+        if device == self.device or not self._endpoint.several:
+            return self.name
+        return f"{self.name} via {self.device}"
 
     @property
     def counters(self) -> dict[str, int]:
@@ -126,6 +145,10 @@ class Session:
             self._timer.cancel()
             self._timer = None
         self._bridge.closed(self)
+
+    def packets(self, stream: int) -> int:
+        """Authentic packets that came under this stream: traffic and heartbeat alike."""
+        return self._endpoint.packets(stream)
 
     def due_in_ms(self) -> int | None:
         """When something will be sent by itself; None: not before something comes."""
@@ -190,6 +213,10 @@ class Session:
         self.stranger = self.stranger and isinstance(event, Violation)
         if isinstance(event, Record):
             state = event.state
+            if self._endpoint.several:
+                self._heard(state.stream, state.device)
+            elif self.device is None and not self.shared:
+                self._endpoint.call(self._bridge.clock.now_ms())  # known, from an address that is not
             row = Row(state.stream, event.seq, event.type, utc_ms, self.name, event.record)
             commits.record(self, row)
             if event.type in (SCHEMA, ANCHOR):
@@ -210,11 +237,44 @@ class Session:
             self._bridge.violated(self, event.counter, event.detail)
 
     def _greet(self, hello: Hello) -> None:
-        before, self.device = self.device, hello.state.device
+        device, stream = hello.state.device, hello.state.stream
+        if not self.shared:
+            before, self.device = self.device, device
+        elif self._present:
+            before = device if device in self._present.values() else None
+            self._forget(device)
+            self._present[stream] = device
+        else:  # the first that says so is the one whose wire this is
+            before, self.device = self.device, device
+            self._present = {stream: device}
+            self._bridge.relayed(self)
         self._bridge.greeted(self, before, hello)
 
+    def _heard(self, stream: int, device: str) -> None:
+        """A record behind a relay: its board may have said HELLO before this host, or this way, was there."""
+        if self._present and stream not in self._present:
+            known = device in self._present.values()
+            self._forget(device)
+            self._present[stream] = device
+            if not known:
+                self._bridge.returned(self, device, stream)
+
+    def silent(self) -> list[str]:
+        """Boards behind a relay that said nothing since this was asked last: they are not here any more."""
+        counts = {stream: self._endpoint.packets(stream) for stream in self._present}
+        quiet = [stream for stream, count in counts.items() if count == self._counts.get(stream)]
+        gone = [self._present[stream] for stream in quiet if self._present[stream] != self.device]
+        self._counts = counts
+        for device in gone:
+            self._forget(device)
+        return gone
+
+    def _forget(self, device: str) -> None:
+        """Its older stream, if there is one, is over."""
+        self._present = {stream: other for stream, other in self._present.items() if other != device}
+
     def _device_of(self, stream: int) -> str | None:
-        return self.device
+        return self._present.get(stream) if self.shared else self.device
 
     def _pump(self) -> None:
         """Send what is due as far as the wire takes it; wake up when the next thing is."""

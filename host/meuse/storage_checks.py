@@ -29,6 +29,9 @@ COUNTERS: Final = {
     "link.unknown_device": "HELLOs of devices without a key under data/keys",
     "link.untrusted": "packets without a key on links that need one",
     "link.strangers": "connections that never said who they are",
+    "link.tcp_refused": "connections closed at once, beyond tcp.max_connections",
+    "link.tls_refused": "connections closed at once, beyond tls.max_connections",
+    "link.udp_peers_refused": "datagrams of devices beyond udp.max_peers",
 }
 
 

@@ -69,8 +69,10 @@ class BoardEndpoint:
     window: most records in flight. mac_bytes: a property of the link (8; 4 where it has its own).
     aes: makes a cipher of a key: this link's records go sealed.
     `state`: one of states.DOWN and its fellows. `schemas`: [[sid, first 4 bytes of the schema's
-    hash]] for HELLO; the application keeps it.
+    hash]] for HELLO; the application keeps it. `features`: what HELLO says this board can.
     """
+
+    features = 0
 
     def __init__(
         self,
@@ -181,7 +183,7 @@ class BoardEndpoint:
     def hello(self, mtu: int, nonce: int) -> bytes:
         """A HELLO of this stream, as the log is now."""
         log = self._log
-        body = (VERSION, 0, log.oldest(), log.next_seq(), mtu, self._limit, self.device)
+        body = (VERSION, self.features, log.oldest(), log.next_seq(), mtu, self._limit, self.device)
         # As many schemas as there is room for: the others are only sent again when asked for.
         room = (mtu - HELLO_BYTES - len(self.device)) // SCHEMA_BYTES
         schemas = self.schemas[: max(0, room)]

@@ -32,7 +32,7 @@ from collections import namedtuple
 from . import columns_decode, messages, states
 from .auth import UP, equal, mac
 from .errors import ContentError, PacketError, RemoteError
-from .host_replies import ACK_DELAY_MS, Due, Replies
+from .host_replies import ACK_DELAY_MS, ACKS, Due, Replies
 from .host_states import (
     CALM,
     FLOOD,
@@ -50,7 +50,7 @@ from .host_states import (
 from .host_stream import PENDING_MAX, StreamState, stream_keys
 from .messages import FRAG, FRAG0, GAP, HELLO, SEALED, VERSION, head, is_record, parse, splice
 from .msgpack import scan
-from .rate import Rate
+from .rate import Patience, Rate
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -76,7 +76,7 @@ Violation = namedtuple("Violation", ("counter", "detail"))
 
 
 class HostEndpoint:
-    """One link. trusted: devices without a key may speak here.
+    """One link. trusted: devices without a key may speak here, until a relay does.
 
     window: records each board may have in flight. mac_bytes: a property of the link (8; 4 where
     it has its own). check: where a record's array ends, and that it keeps to the limits, as
@@ -84,6 +84,7 @@ class HostEndpoint:
     what is sealed; without it such records are stored as they came.
     boards: how many may share the wire, 1 to 127, each speaking when it is polled; 0: there is one,
     and it speaks when it likes.
+    acks: after how many records, and after how many ms at the latest, an ACK goes unasked.
     """
 
     def __init__(
@@ -95,6 +96,7 @@ class HostEndpoint:
         check: "Check" = columns_decode.check,
         aes: "Aes | None" = None,
         boards: int = 0,
+        acks: "tuple[int, int]" = ACKS,
     ) -> None:
         self.state = OPEN
         self.counters: dict[str, int] = {}
@@ -104,11 +106,17 @@ class HostEndpoint:
         self._check = check
         self._aes = aes
         self._events: list[Any] = []
-        self._replies = Replies(mac_bytes, window, boards)
+        self._replies = Replies(mac_bytes, window, boards, acks)
         self._forged = Rate(FORGED_MAX, SECOND_MS)
+        self._patience = Patience(FORGED_MAX, SECOND_MS, MUTE_MS)  # with HELLOs behind a relay
         self._mute_ms = 0
 
     # -- the program's side
+
+    @property
+    def several(self) -> bool:
+        """A relay has said HELLO here: packets of many boards come over this link."""
+        return self._replies.several
 
     def next_event(self) -> "Any":
         """The oldest event not yet taken, None when there is none."""
@@ -219,9 +227,15 @@ class HostEndpoint:
         try:
             kind, stream, seq = head(e2e)
             if kind == HELLO:
-                self._hello(e2e, stream, now_ms)
+                if self._patience.over(now_ms):
+                    self._count("muted")
+                else:
+                    self._hello(e2e, stream, now_ms)
                 return
             due = self._speaker(stream, now_ms)
+            if due and due.patience and due.patience.over(now_ms):
+                self._count("muted")
+                return
             if due and (kind == FRAG or kind == FRAG0):
                 whole = self._part(due, kind, parse(e2e).fields, now_ms)
                 if whole is None:
@@ -265,7 +279,7 @@ class HostEndpoint:
         at = 2 if e2e[0] < 0xA0 else 4
         body = e2e[:at] + e2e[at + (1 if e2e[at] < 128 else 5) : end]
         if not state.keys:
-            if self._trusted:
+            if self._trusted and not self.several:
                 return body, 0
             self._count("untrusted")
             return None, 0
@@ -273,12 +287,23 @@ class HostEndpoint:
             tag = mac(state.keys[i][0], UP, state.stream, body, self._mac_bytes)
             if equal(tag, e2e[end:]):
                 return body, i
-        self._forgery(now_ms)
+        self._forgery(now_ms, due)
         return None, 0
 
-    def _forgery(self, now_ms: int) -> None:
+    def _forgery(self, now_ms: int, due: "Due | None" = None) -> None:
+        """Somebody writes what is not theirs to write: the link is not read for a while.
+
+        Behind a relay only what was forged is not: HELLOs, or the packets of one stream.
+        """
         self._step(FORGED, "bad_mac")
-        if not self._forged.allow(now_ms):
+        if self.several:
+            patience = self._patience
+            if due:
+                patience = due.patience = due.patience or Patience(FORGED_MAX, SECOND_MS, MUTE_MS)
+            if patience.wrong(now_ms):
+                what = "of stream %d" % due.state.stream if due else "HELLOs"
+                self._violate("flood", "more than %d forged packets %s in a second" % (FORGED_MAX, what))
+        elif not self._forged.allow(now_ms):
             self._step(FLOOD)
             self._replies.bound = None
             self._mute_ms = now_ms + MUTE_MS
@@ -393,14 +418,14 @@ class HostEndpoint:
         keys = [stream_keys(psk, stream) for psk in psks or ()]
         signer = self._signer(keys, stream, pdu)
         if psks is None:
-            self._refuse("unknown_device", name, now_ms)
+            self._refuse("unknown_device", name, stream, now_ms)
         elif keys and signer is None:
             self._forgery(now_ms)
-            self._refuse("bad_hello", name, now_ms)
-        elif not keys and (pdu.mac or not self._trusted):
-            self._refuse("untrusted", name, now_ms)
+            self._refuse("bad_hello", name, stream, now_ms)
+        elif not keys and (pdu.mac or not self._trusted or self.several):
+            self._refuse("untrusted", name, stream, now_ms)
         elif state is not None and state.device != name:
-            self._refuse("stream_of_another", name, now_ms)
+            self._refuse("stream_of_another", name, stream, now_ms)
         elif version >> 4 < VERSION >> 4:
             self._step(HELLO_BAD, "version")
             due = Due(state or StreamState(stream, name, psks))
@@ -422,18 +447,19 @@ class HostEndpoint:
                 return i
         return None
 
-    def _refuse(self, refusal: str, name: str, now_ms: int) -> None:
+    def _refuse(self, refusal: str, name: str, stream: int, now_ms: int) -> None:
         if self.state == MUTE:
             return
         self._step(HELLO_BAD, refusal)
-        if self._replies.error(None, now_ms, messages.ERR_DEVICE, refusal):
+        called = stream if self.several else 0
+        if self._replies.error(None, now_ms, messages.ERR_DEVICE, refusal, 0, called):
             # Anybody may have written this name: it must do no harm where people read it.
             shown = ["?" if not " " < letter <= "~" else letter for letter in name[:32]]
             self._violate(refusal, "".join(shown))
 
     def _greet(self, due: Due, new: bool, fields: "list[Any]", now_ms: int) -> None:
-        """A HELLO that verifies: from now on stream 0 is this stream."""
-        version, _, oldest, next_seq, mtu, window, _, schemas, nonce = fields[2:11]
+        """A HELLO that verifies: from now on stream 0 is this stream, unless a relay speaks here."""
+        version, features, oldest, next_seq, mtu, window, _, schemas, nonce = fields[2:11]
         state = due.state
         if next_seq < state.next_seq:
             # Late, or replayed, or of a log put back to an older state: it changes nothing.
@@ -442,6 +468,8 @@ class HostEndpoint:
             if self._replies.error(due, now_ms, messages.ERR_CONFLICT, text):
                 self._violate("hello_stale", "stream %d: %s" % (state.stream, text))
             return
+        if features & messages.RELAYS and state.keys and not self._replies.boards:
+            self._replies.share()
         if not self._replies.bind(due):
             self._step(HELLO_BAD, "wire_full")
             return

@@ -9,7 +9,7 @@ from .auth import DOWN, mac
 from .errors import LocalError
 from .host_stream import StreamState
 from .messages import VERSION, record, splice
-from .rate import Rate
+from .rate import Patience, Rate
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 FEATURES = 0
 ACK_EVERY = 2  # records: half the ACKs for one more one-way delay at worst
 ACK_DELAY_MS = 250
+ACKS = (ACK_EVERY, ACK_DELAY_MS)  # where answers are dear, rarer
 PAIRS_MAX = 16  # (gap, run) pairs in one ACK: as many holes as half a window can have
 STREAMS_MAX = 1024  # remembered on one link; others are found again through the directory
 COMMANDS_MAX = 32  # waiting for one stream: as many as a board remembers
@@ -41,6 +42,7 @@ class Due:
         self.at_once: set[int] = set()  # seqs to acknowledge the moment they are stored
         self.stored = 0  # records stored since the last ACK
         self.ack_ms: int | None = None  # when the ACK must be gone
+        self.patience: Patience | None = None  # behind a relay: with those who forge this stream
         self.pings = Rate(1, SECOND_MS)
         self.wishes = Rate(1, SECOND_MS)  # for parts of a record
         self.welcome = False
@@ -66,11 +68,16 @@ class Replies:
     """The outgoing half of a host endpoint. `bound`: whose stream is called 0 here, if any.
 
     boards: how many there may be on a wire they share, each called by an alias; 0: there is but one.
+    several: a relay sends other boards' packets along with its own, so that nothing is called 0.
     """
 
-    def __init__(self, mac_bytes: int, window: int, boards: int = 0) -> None:
+    def __init__(
+        self, mac_bytes: int, window: int, boards: int = 0, acks: "tuple[int, int]" = ACKS
+    ) -> None:
+        self._acks = acks
         self.window = window
         self.boards = boards
+        self.several = False
         self.bound: Due | None = None
         self.aliases: dict[int, Due] = {}
         self.dues: dict[int, Due] = {}
@@ -99,10 +106,15 @@ class Replies:
         """Whose stream is called 0, or by an alias."""
         return self.aliases.get(short) if short else self.bound
 
+    def share(self) -> None:
+        """From now on this link has several streams, each under its full id."""
+        self.several = True
+        self.bound = None
+
     def bind(self, due: Due) -> bool:
         """Its board said HELLO: it may use a short name from now on; False: none is left."""
         if not self.boards:
-            self.bound = due
+            self.bound = None if self.several else due
             return True
         if not due.alias:
             free = [n for n in range(1, self.boards + 1) if n not in self.aliases]
@@ -132,11 +144,12 @@ class Replies:
     def ack_stored(self, due: Due, seqs: list[int], now_ms: int) -> None:
         """Records became durable: at once where the board waits for it, else coalesced."""
         due.stored += len(seqs)
-        urgent = due.stored >= min(ACK_EVERY, max(1, self.window // 2))
+        every, delay_ms = self._acks
+        urgent = due.stored >= min(every, max(1, self.window // 2))
         if due.at_once:
             urgent = urgent or any([seq in due.at_once for seq in seqs])
             due.at_once.difference_update(seqs)
-        self.ack_at(due, now_ms if urgent else now_ms + ACK_DELAY_MS)
+        self.ack_at(due, now_ms if urgent else now_ms + delay_ms)
 
     def ack_all(self, now_ms: int) -> None:
         """The window changed: everyone is told."""
@@ -154,13 +167,15 @@ class Replies:
             due.needs = due.needs[1 - NEEDS_MAX :] + [(what, items)]
             self.owe(due)
 
-    def error(self, due: "Due | None", now_ms: int, code: int, text: str, seq: int = 0) -> bool:
-        """ERR to a stream, or without a MAC to whoever is there; -> False: no more this second."""
+    def error(
+        self, due: "Due | None", now_ms: int, code: int, text: str, seq: int = 0, stream: int = 0
+    ) -> bool:
+        """ERR to a stream, or without a MAC to who is called `stream`; -> False: no more this second."""
         if not self._error_rate.allow(now_ms):
             return False
         body = (code, text, seq) if seq else (code, text)
         if due is None:
-            self._unsigned = self._unsigned[-1:] + [splice(record(messages.ERR, *body), 0)]
+            self._unsigned = self._unsigned[-1:] + [splice(record(messages.ERR, *body), stream)]
         else:
             due.errors = [body]
             self.owe(due)
@@ -216,7 +231,8 @@ class Replies:
     def _next(self, due: Due, now_ms: int) -> bytes:
         if due.welcome:
             due.welcome = False
-            numbers = (VERSION, FEATURES, due.alias, due.state.cum, self.window, due.nonce)
+            called = due.state.stream if self.several else due.alias
+            numbers = (VERSION, FEATURES, called, due.state.cum, self.window, due.nonce)
             return record(messages.WELCOME, *numbers)
         if due.time:
             token, utc_ms, came_ms = due.time

@@ -40,6 +40,8 @@ NEED = 36
 POLL = 37
 ERR = 39
 
+RELAYS = 1  # feature of HELLO: over this link come other boards' streams, too
+
 NEED_SCHEMA = 0
 NEED_HELLO = 1
 NEED_FRAGMENTS = 2

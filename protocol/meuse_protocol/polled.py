@@ -16,12 +16,15 @@ from .window import BACKOFF_MAX, Window
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from .ports import Any
+    from .ports import Aes, Any, Log
 
 SLOTS_MAX = 64
 SLOT_MAX_MS = 10000
 LATE_MS = 20  # a HELLO that comes later than this into its slot could reach into the next one
 UNPOLLED_MS = 150000  # the master knows us no more: it asks once a minute even who never answers
+# Where other links could carry the stream nobody waits so long: three of the pauses that this master makes.
+PAUSES = 3
+PATIENCE_MS = 2000  # at least
 
 
 class Turns(Window):
@@ -47,21 +50,43 @@ class Turns(Window):
 class PolledEndpoint(SharedEndpoint):
     """See BoardEndpoint and SharedEndpoint. Pull next_pdu() after every receive(), and when deadline() comes."""
 
+    def __init__(
+        self,
+        device: str,
+        stream: int,
+        psk: "bytes | None",
+        log: "Log",
+        window: int = 32,
+        mac_bytes: int = 8,
+        aes: "Aes | None" = None,
+    ) -> None:
+        self._shared = False  # a supervisor has other links
+        # How long the master leaves a board alone that had nothing more to say; 0: not known yet.
+        self._pause_ms = 0
+        super().__init__(device, stream, psk, log, window, mac_bytes, aes)
+
     def _reset(self, now_ms: int, mtu: int, nonce: int, ordered: bool) -> None:
         super()._reset(now_ms, mtu, nonce, ordered)
         self._flight = self._turns = Turns()
         self._outbox.rewind(self._stored, self._flight)
         self._credit = 0  # packets we may still send in this turn
         self._spoken = False
+        self._turn_ms = 0  # when the last turn began
+        self._spent = False  # and whether it ended with nothing more to say
         self._slot_ms: int | None = None  # when our HELLO goes, after a call
         self._run = -1  # of the master that was told our HELLO
         self._chance = nonce
+
+    def carry(self, carried: int, now_ms: int) -> None:
+        """See SharedEndpoint."""
+        self._shared = True
+        super().carry(carried, now_ms)
 
     # -- sending
 
     def next_pdu(self, now_ms: int) -> "bytes | None":
         """The packet to send now, None when it is not our turn (any more)."""
-        if self.state == READY and now_ms >= self._heard_ms + UNPOLLED_MS:
+        if self.state == READY and now_ms >= self._heard_ms + self._patience_ms():
             self._step(SILENCE, now_ms)
         if self._slot_ms is not None and now_ms >= self._slot_ms:
             late_ms = now_ms - self._slot_ms
@@ -74,6 +99,7 @@ class PolledEndpoint(SharedEndpoint):
         e2e = super().next_pdu(now_ms)
         if e2e is None:
             self._credit = 0
+            self._spent = True
             if not self._spoken:  # the master can tell "nothing new" from "nobody there"
                 e2e = splice(self._signed(record(PING)), self.stream)
         self._spoken = True
@@ -85,7 +111,12 @@ class PolledEndpoint(SharedEndpoint):
             return self._heard_ms
         if self._slot_ms is not None:
             return self._slot_ms
-        return self._heard_ms + UNPOLLED_MS if self.state == READY else None
+        return self._heard_ms + self._patience_ms() if self.state == READY else None
+
+    def _patience_ms(self) -> int:
+        if not self._shared or not self._pause_ms:
+            return UNPOLLED_MS
+        return min(UNPOLLED_MS, max(PATIENCE_MS, PAUSES * self._pause_ms))
 
     # -- receiving
 
@@ -109,8 +140,12 @@ class PolledEndpoint(SharedEndpoint):
             super()._handle(kind, fields, authentic, now_ms)
 
     def _polled(self, cum: int, credit: int, now_ms: int) -> None:
+        if self.state == READY and self._spent:  # else it was asked sooner than usual, or came back
+            self._pause_ms = max(now_ms - self._turn_ms, self._pause_ms * 3 // 4)
         if not self._step(ACKED if self._win else ACKED_HELD, now_ms):
             return
+        self._turn_ms = now_ms
+        self._spent = False
         if cum >= self._stored.cum:
             self._learn(cum, [], now_ms)
         self._turns.begin()

@@ -17,3 +17,22 @@ class Rate:
             self._used = 0
         self._used += 1
         return self._used <= self._count
+
+
+class Patience:
+    """Ends when more than `count` things went wrong within `per_ms`: nothing is heard for `mute_ms`."""
+
+    def __init__(self, count: int, per_ms: int, mute_ms: int) -> None:
+        self._rate = Rate(count, per_ms)
+        self._mute_ms = mute_ms
+        self._until_ms = 0
+
+    def wrong(self, now_ms: int) -> bool:
+        """One more; True when it was one too many."""
+        if self._rate.allow(now_ms):
+            return False
+        self._until_ms = now_ms + self._mute_ms
+        return True
+
+    def over(self, now_ms: int) -> bool:
+        return now_ms < self._until_ms

@@ -15,15 +15,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from tests.firmware.virtual import ROOT, VirtualBoard, wait_for
+from tests.ports import free_port
 
 MEUSE = Path(sys.executable).with_name("meuse")
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 def meuse(*words: str, seconds: float = 60.0, status: int = 0) -> str:

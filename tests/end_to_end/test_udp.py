@@ -8,9 +8,10 @@ from pathlib import Path
 import pytest
 from meuse_protocol.received import RangeSet
 
-from tests.end_to_end.river import Host, board, free_port, rows
+from tests.end_to_end.river import Host, board, rows
 from tests.firmware.virtual import VirtualBoard, wait_for
 from tests.host.hosts import ask
+from tests.ports import free_port
 from tests.udp_proxy import UdpProxy
 
 SEED = 20163

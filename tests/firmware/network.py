@@ -22,12 +22,6 @@ MEUSE = str(Path(sys.executable).with_name("meuse"))
 DEVICE = "bench-1"
 
 
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port: int = probe.getsockname()[1]
-        return port
-
-
 class RealHost:
     """`meuse run` with these settings beside `data`; the device of the bench has a key."""
 

@@ -22,6 +22,8 @@ from meuse_protocol.host_endpoint import GapFound, HostEndpoint, Record
 from meuse_protocol.host_stream import StreamState
 from meuse_protocol.messages import DATA, SINGLE, head, parse, splice
 
+from tests.ports import free_port
+
 DEFAULT: dict[str, Any] = {
     "product": "bench",
     "version": "1",
@@ -97,6 +99,7 @@ class Board:
         self.values(flue=215, water=4180)
         self.memory = Memory()
         self.process: subprocess.Popen[bytes] | None = None
+        self._ports: dict[str, socket.socket] = {}  # beside the cable: name in the environment -> the board's end
         self._sockets: list[socket.socket] = []
 
     def deploy(self, settings: dict[str, Any]) -> None:
@@ -121,10 +124,16 @@ class Board:
         return self
 
     def _spawn(self, cable: socket.socket) -> None:
-        environment = {**os.environ, "MICROPYPATH": self._path, "MEUSE_UART0": str(cable.fileno())}
+        self.spawn({"MEUSE_UART0": cable} | self._ports)
+
+    def spawn(self, ports: dict[str, socket.socket]) -> None:
+        """Starts the process; its serial ports, by the name that bench.py looks for."""
+        fds = {name: str(port.fileno()) for name, port in ports.items()}
+        environment = {**os.environ, "MICROPYPATH": self._path, **fds}
         command = [self._micropython, "-X", f"heapsize={self._heap}", "-m", "bench", str(self.folder)]
+        pass_fds = [port.fileno() for port in ports.values()]
         with (self.folder / "stderr").open("ab") as log:
-            self.process = subprocess.Popen(command, env=environment, pass_fds=[cable.fileno()], stdout=log, stderr=log)
+            self.process = subprocess.Popen(command, env=environment, pass_fds=pass_fds, stdout=log, stderr=log)
 
     def plug(self) -> None:
         """A fresh host end: what a host process knows of a link when it opens it."""
@@ -132,9 +141,9 @@ class Board:
         self.host = HostEndpoint(self.memory, trusted=self.memory.key is None)
         self.deframer = Deframer(2048)
 
-    def poll(self) -> None:
-        now = int(time.monotonic() * 1000)
-        readable, _, _ = select.select([self.socket], [], [], 0.02)
+    def poll(self, wait_s: float = 0.02) -> None:
+        now = self.now_ms()
+        readable, _, _ = select.select([self.socket], [], [], wait_s)
         data = b""
         if readable:
             with contextlib.suppress(ConnectionError):
@@ -153,6 +162,10 @@ class Board:
             else:
                 self.damaged += 1
         self._store(now)
+
+    def now_ms(self) -> int:
+        """The host's clock."""
+        return int(time.monotonic() * 1000)
 
     def hung_up(self) -> None:
         time.sleep(0.01)  # nothing will come any more
@@ -237,8 +250,7 @@ class TcpBoard(Board):
     def __init__(self, folder: Path, path: str, micropython: str, settings: dict[str, Any], heap: str = "192k") -> None:
         self.connects = 0
         self.listener: socket.socket | None = None
-        with socket.create_server(("127.0.0.1", 0)) as probe:
-            self.port = probe.getsockname()[1]
+        self.port = free_port()
         link = {"kind": "tcp", "host": "localhost", "port": self.port, "max_pdu": 1024}
         super().__init__(folder, path, micropython, {**settings, "links": [link, *settings["links"]]}, heap)
 
@@ -295,9 +307,7 @@ class UdpBoard(Board):
         self.ports: list[int] = []
         self.packets: list[bytes] = []
         self.server: socket.socket | None = None
-        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port = probe.getsockname()[1]
+        self.port = free_port()
         first = {"kind": "udp", "host": "localhost", "port": self.port, **link}
         super().__init__(folder, path, micropython, {**settings, "links": [first, *settings["links"]]}, heap)
         self.memory.key = bytes(range(32))

@@ -13,34 +13,66 @@ from memory_log import PSK, STREAM, MemoryLog
 from meuse_board.runner import Runner
 from meuse_board.supervisor import Lane, Supervisor
 from meuse_protocol.board_endpoint import BoardEndpoint
-from meuse_protocol.messages import BLOB, is_record
+from meuse_protocol.messages import BLOB, FRAG0, head, parse
 from meuse_protocol.outbox import ALL
+from meuse_protocol.polled import PAUSES
 from meuse_protocol.shared_endpoint import SharedEndpoint
+
+from .shared_wire import PolledLink
 
 NAP_MS = 200  # the application never sleeps longer
 UTC_MS = 1_800_000_000_000
+WINDOW = 32
+MAC_BYTES = 8
+PACKET_BITS = 8 * 170  # of the records of these tests, whole
+QUICK_MS = 600
+CALL_MS = 800  # the slots of a call on a wire that is shared
 
 
 @dataclass(frozen=True)
 class Kind:
-    """What a wire is like: bits per second, one-way delay, longest packet, whether the order is kept, what it costs."""
+    """What a wire is like: bits per second, one-way delay, longest packet, whether the order is kept, what it costs.
+
+    loss: of packets, both ways. poll_ms: a wire of several boards, whose master asks each so often (shared_wire.py).
+    """
 
     bits_per_s: int
     delay_ms: int
     mtu: int
     ordered: bool
     cost: int
+    loss: float = 0.0
+    poll_ms: int = 0
+
+    @property
+    def first_ms(self) -> int:
+        """What a HELLO, a record and their answers take, one of them lost on the way; 0 where that is quick."""
+        if self.poll_ms:
+            return self.poll_ms + CALL_MS
+        took_ms = 4 * self.delay_ms + 5 * PACKET_BITS * 1000 // self.bits_per_s
+        return 2 * took_ms if took_ms > QUICK_MS else 0
+
+    @property
+    def silent_ms(self) -> int:
+        """What this link needs to find out by itself that nobody answers; 0 where it is told, or finds out quickly."""
+        if self.poll_ms:
+            return PAUSES * (self.poll_ms + CALL_MS)
+        full_ms = 2 * self.delay_ms + WINDOW * PACKET_BITS * 1000 // self.bits_per_s
+        return 3 * full_ms if full_ms > 2 * QUICK_MS else 0  # the second timeout is twice as long as the first
 
 
 KINDS = {
     "serial": Kind(115_200, 1, 1024, True, 0),
+    "rs485": Kind(19_200, 0, 256, True, 1, poll_ms=500),
     "ble": Kind(50_000, 40, 1024, True, 5),
     "tcp": Kind(1_000_000, 20, 1024, True, 10),
-    "udp": Kind(1_000_000, 30, 1200, False, 15),
+    "udp": Kind(1_000_000, 30, 1200, False, 15, loss=0.01),
     "mqtt": Kind(500_000, 50, 1024, False, 20),
     "http": Kind(200_000, 100, 1024, True, 30),
-    "lora": Kind(5_000, 400, 222, False, 40),
+    "lora": Kind(5_000, 400, 222, False, 40, loss=0.02),
+    "relay": Kind(5_000, 900, 222, False, 45, loss=0.02),
     "cellular": Kind(20_000, 300, 1024, True, 60),
+    "sms": Kind(400, 3_000, 140, False, 95),
 }
 
 
@@ -56,16 +88,16 @@ class Wire:
         self.mtu, self.ordered, self.cost = kind.mtu, kind.ordered, kind.cost
         self.up = True
         self.dead = False  # nothing gets through, and nobody is told
-        self.loss = 0.0
+        self.loss = kind.loss
         self.due_ms = 1 << 60
-        self.sent = self.received = self.damaged = self.records = 0
+        self.sent = self.received = self.damaged = 0
         self._in: list[bytes] = []
         self._free_us = [0, 0]
         self.attach()
 
     def attach(self) -> None:
         """A new connection: a new session at the host."""
-        self.host = MemoryHost(self.world.journal, window=32)
+        self.host = MemoryHost(self.world.journal, window=WINDOW)
 
     # -- the board's side
 
@@ -74,7 +106,7 @@ class Wire:
 
     def send(self, e2e: bytes, now: int) -> None:
         self.sent += 1
-        self.records += is_record(e2e[1])
+        self.world.note_sent(self.name, e2e)
         self._travel(0, e2e, lambda: self._host_hears(e2e))
 
     def receive(self, now: int) -> bytes | None:
@@ -117,13 +149,15 @@ class Wire:
             self.host.receive(e2e, self.world.now_ms, UTC_MS + self.world.now_ms)
             self.world.at(self.world.now_us + 3000, lambda host=self.host: host.commit(self.world.now_ms))
 
-    def answer(self) -> None:
-        """What the host has to say, as fast as the wire takes it."""
+    def answer(self) -> int | None:
+        """What the host has to say, as fast as the wire takes it -> when to come again, in ms."""
         while self._free_us[1] <= self.world.now_us:
             e2e = self.host.endpoint.next_pdu(self.world.now_ms)
             if e2e is None:
-                return
+                break
             self._travel(1, e2e, lambda e2e=e2e: self._board_hears(e2e))
+        due: int | None = self.host.endpoint.deadline(self.world.now_ms)
+        return due
 
     def _board_hears(self, e2e: bytes) -> None:
         if not self.dead:
@@ -141,12 +175,15 @@ class World:
         self.told: list[tuple[int, str]] = []
         self._events: list[tuple[int, int, Callable[[], None]]] = []
         self._n = 0
-        self.wires = {name: Wire(self, name) for name in names}
+        self.transmissions = 0  # of records
+        self.carried_over = 0  # of records that went on another link before
+        self._sent_on: dict[int, str] = {}
+        self.wires = {name: PolledLink(self, name) if KINDS[name].poll_ms else Wire(self, name) for name in names}
         self.runners: list[Runner] = []
         lanes = []
         first: BoardEndpoint | None = None
         for name, wire in self.wires.items():
-            endpoint = SharedEndpoint("board-1", STREAM, PSK, self.log)
+            endpoint = getattr(wire, "Endpoint", SharedEndpoint)("board-1", STREAM, PSK, self.log)
             if first:
                 endpoint.join(first)
             first = first or endpoint
@@ -174,6 +211,20 @@ class World:
         for runner in self.runners:
             runner.endpoint.record_added(seq, urgent)
         return seq
+
+    def add_all(self, count: int) -> None:
+        for _ in range(count):
+            self.add()
+
+    def note_sent(self, name: str, e2e: bytes) -> None:
+        """A packet that a link takes; of a record in parts the first one counts."""
+        kind, _, seq = head(e2e)
+        if kind == FRAG0:
+            seq = parse(e2e, MAC_BYTES).fields[2]
+        if seq:
+            self.transmissions += 1
+            self.carried_over += self._sent_on.get(seq, name) != name
+            self._sent_on[seq] = name
 
     def append(self, kind: int, body: tuple[int, None, bytes]) -> None:
         """What the supervisor has to say; here it is only noted."""
@@ -206,8 +257,7 @@ class World:
         if self.supervisor.step(now):
             wakes.append(now)
         for wire in self.wires.values():
-            wire.answer()
-            due = wire.host.endpoint.deadline(now)
+            due = wire.answer()
             if due is not None:
                 wakes.append(due)
         return min(wakes)

@@ -114,6 +114,53 @@ def test_a_real_board_among_others_on_one_wire(board: BusBoard, tmp_path: Path) 
                 os.close(fd)
     for one in lights:
         assert stored(data, one.log.stream) == one.log.created
+    assert events(data).count("stream-bound") == 4
+    complete(data, board)
+
+
+@pytest.mark.link(
+    "rs485", board="MicroPython, unix build", wire="simulated in real time, torn off and joined again", host="meuse run"
+)
+def test_a_wire_beside_a_network(board: BusBoard, tmp_path: Path) -> None:
+    """Nobody tells the board that the wire is torn: it misses its turns, goes to the network, and comes back."""
+    data, ends = tmp_path / "data", list(pty.openpty())
+    tty.setraw(ends[1])
+    (board.folder / "key").write_bytes(key_of(data, "bench-1"))
+    bus = {"port": os.ttyname(ends[1]), "baud": BAUD, "poll": "200ms", "latency_ms": 30}
+
+    async def scene() -> None:
+        wire = RealWire(BAUD, 1)
+        wire.join(ends[0])
+        async with running(data, rs485=[bus]) as host:
+            port = int(host.tcp[0].address.rpartition(":")[2])
+            rs485 = {"kind": "rs485", "uart": 0, "baud": BAUD, "de": 5}
+            tcp = {"kind": "tcp", "host": "localhost", "port": port}
+            board.deploy({**copy.deepcopy(DEFAULT), "links": [rs485, tcp]})
+            board.start()
+            wire.join(board.socket.fileno())
+            devices = host.bridge.presences.devices
+
+            async def carries(link: str) -> None:
+                """The host stores what comes there."""
+                await until(lambda: devices.get("bench-1") and devices["bench-1"].link.startswith(link), link, SECONDS)
+                before = devices["bench-1"].records
+                await until(lambda: devices["bench-1"].records >= before + 10, f"readings by {link}", SECONDS)
+
+            await carries("rs485")
+            wire.leave(board.socket.fileno())
+            await carries("tcp")
+            wire.join(board.socket.fileno())
+            await carries("rs485")
+            assert await board.stopped() == 0
+        wire.leave(ends[0])
+        wire.leave(board.socket.fileno())
+
+    try:
+        asyncio.run(scene())
+    finally:
+        for fd in ends:
+            with suppress(OSError):
+                os.close(fd)
     complete(data, board)
 
 
@@ -124,7 +171,6 @@ def complete(data: Path, board: BusBoard) -> None:
     memory.records = {(stream, seq): record for seq, record in stored(data, int(str(stream))).items()}
     assert memory.values(0) == board.served("flue")
     assert len(memory.values(0)) > 100
-    assert events(data).count("stream-bound") == 4
     levels = (board.folder / "pin.5").read_text()
     assert levels == "10" * (len(levels) // 2)
     assert levels

@@ -147,6 +147,32 @@ def test_a_reboot_keeps_the_log_and_numbers_go_on(board: Board) -> None:
     assert board.memory.values(0) == board.served("flue")
 
 
+def test_a_damaged_flash_costs_what_is_damaged_and_says_so(board: Board) -> None:
+    """Bytes that look like heads of long records: to look through them takes one pass of the board after another."""
+    board.listening = False
+    board.start()
+    board.until(lambda: (board.folder / "served.flue").exists() and len(board.served("flue")) >= 120)
+    board.ask("", "Type help")
+    board.send(b"reboot\r")
+    assert board.wait() == 7
+    (segment,) = (board.folder / "log").glob("0*")
+    damaged = segment.stat().st_size // 2
+    with segment.open("r+b") as f:
+        f.write((b"\x00\x80\x90\x00" * damaged)[:damaged])
+    board.listening = True
+    board.values(flue=400, water=1)
+    board.start()
+    board.until(lambda: board.memory.fields(GAP) and 400 in board.memory.values(0))
+    (state,) = board.memory.streams.values()
+    board.until(lambda: state.cum == state.next_seq)
+    assert board.stop() == 0
+    (gap,) = board.memory.fields(GAP)
+    assert gap[3:6] == [1, gap[4], 3], "from the first on; 3 is corrupt flash"
+    assert not [seq for _, seq in board.memory.records if seq <= gap[4]]
+    stored, served = board.memory.values(0, 1), board.served("flue")
+    assert len(stored) > 40 and stored == served[-len(stored) :], "all that came after it is there"
+
+
 def test_killed_and_started_again_it_is_the_same_board(board: Board) -> None:
     board.start()
     board.until(lambda: len(board.memory.values(0)) >= 5)

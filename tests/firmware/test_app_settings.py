@@ -1,6 +1,8 @@
 """A wrong `config set` locks nobody out: the board keeps a way in, and takes back what it was not reached with."""
 
+import contextlib
 import copy
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -8,7 +10,7 @@ from typing import Any
 import msgpack
 import pytest
 
-from .peer import DEFAULT, Board
+from .peer import DEFAULT, Board, TcpBoard
 
 
 @pytest.fixture
@@ -89,3 +91,47 @@ def test_a_value_may_have_spaces_or_be_empty(board: Board) -> None:
     for typed, told in (("Guest net", "Guest net"), ('" two "', " two "), ('""', "")):
         assert "stored" in board.ask(f"config set links.uart.ssid {typed}", "stored")
         assert board.ask("config get links.uart.ssid", "ssid =").endswith(f"ssid = {told}")
+
+
+def far_board(folder: Path, path: str, micropython: str) -> TcpBoard:
+    """Its ten minutes pass in six seconds, and it reads once a second of its own."""
+    settings = copy.deepcopy(DEFAULT)
+    settings["groups"][0].update(period_ms=1000, tick_ms=1000, max_age_ms=5000)
+    (folder / "speed").write_text("100")
+    return TcpBoard(folder, path, micropython, settings)
+
+
+def test_a_link_that_leads_nowhere_is_taken_back_by_itself(bench_path: str, micropython: str, tmp_path: Path) -> None:
+    """Nobody is at the console, and no host answers: after ten minutes the board starts again with what it had."""
+    board = far_board(tmp_path, bench_path, micropython)
+    with contextlib.closing(board):
+        board.listen()
+        board.start()
+        board.until(lambda: len(board.memory.values(0)) >= 3)
+        board.socket = board.cable
+        assert "stored" in board.ask("config set links.tcp.port 1", "stored")
+        board.kill()
+        board.start()
+        assert board.wait(120) == 7, "a reboot"
+        board.start()
+        before = len(board.memory.values(0))
+        board.until(lambda: len(board.memory.values(0)) >= before + 3)
+        board.socket = board.cable
+        assert "PROBLEM  taken back: links.0.port" in board.ask("status", "PROBLEM")
+
+
+def test_a_board_that_was_reached_keeps_its_change_though_the_host_goes_away(
+    bench_path: str, micropython: str, tmp_path: Path
+) -> None:
+    board = far_board(tmp_path, bench_path, micropython)
+    with contextlib.closing(board):
+        board.start()
+        assert "stored" in board.ask("config set links.tcp.max_pdu 512", "stored")
+        board.kill()
+        board.listen()
+        board.start()
+        board.until(lambda: len(board.memory.values(0)) >= 3)
+        board.deaf()
+        board.until(lambda: changes(board)["kept"] == ["links.0.max_pdu", 512])
+        board.until(lambda: re.search(r"up +(1[1-9]|[2-9]\d) min", board.ask("time", "boot ")))
+        assert board.process and board.process.poll() is None

@@ -96,6 +96,26 @@ def test_the_cable_of_a_board_on_the_network_is_a_console(board: TcpBoard) -> No
     board.until(lambda: len(board.memory.values(0)) >= before + 10)
 
 
+def test_a_host_that_refuses_the_board_is_a_problem_in_words_until_it_takes_it(board: TcpBoard) -> None:
+    board.memory.device = "another"  # a host that was never told of this board
+    board.listen()
+    board.start()
+
+    def links() -> list[str]:
+        """Asked by cable, while the connection goes on."""
+        network, board.socket = board.socket, board.cable
+        found = board.ask("links", "console only").split("\n")
+        board.socket = network
+        return [line for line in found if line.startswith("PROBLEM")]
+
+    board.until(lambda: board.host.counters.get("unknown_device"))
+    told = board.until(links)
+    assert told == ["PROBLEM  the host refuses this board: unknown device (code 6)"], "once, not per link"
+    board.memory.device = "bench-1"
+    board.until(lambda: board.memory.values(0))
+    board.until(lambda: not links())
+
+
 def test_a_name_server_is_asked_without_waiting_for_it(board: TcpBoard) -> None:
     """First it is silent, then it answers; readings are taken all the time."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as server:

@@ -15,7 +15,10 @@ def test_a_board_gets_what_it_imports_and_nothing_of_a_host(tmp_path: Path) -> N
     assert sizes["meuse_board/flash_log"] == (tmp_path / "mpy/meuse_board/flash_log.mpy").stat().st_size
     assert "meuse_protocol/board_endpoint" in sizes
     assert not [name for name in sizes if "host" in name or name.endswith("_decode")]
-    assert (tmp_path / "mpy-sim/machine.mpy").is_file()
+    shims = {path.name.encode() for path in (tmp_path / "mpy-sim").glob("*.mpy")}
+    assert b"machine.mpy" in shims
+    boards, virtual = ((tmp_path / f"{name}.romfs").read_bytes() for name in ("board", "sim"))
+    assert all(shim in virtual and shim not in boards for shim in shims), "a board has its port's own"
 
 
 def test_only_what_changed_is_compiled_again_and_what_is_gone_goes(tmp_path: Path) -> None:

@@ -15,8 +15,9 @@ from typing import Any
 import pytest
 
 from tests.authority import sign
+from tests.ports import free_port
 
-from .network import NetworkBoard, RealHost, free_port, real_host
+from .network import NetworkBoard, RealHost, real_host
 from .peer import DEFAULT
 from .virtual import wait_for
 

@@ -4,7 +4,7 @@ import os
 import subprocess
 from pathlib import Path
 
-from tests.bench.baselines import free_port
+from tests.ports import free_port
 
 
 def test_cases_on_micropython(root: Path, micropython: str) -> None:

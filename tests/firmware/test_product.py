@@ -4,6 +4,7 @@ import inspect
 import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -60,10 +61,10 @@ def compiled(tmp_path: Path, text: str, host: str | None = None) -> dict[str, An
     return dict(msgpack.unpackb(payload))
 
 
-def refusal(tmp_path: Path, old: str, new: str) -> str:
-    assert old in RIGHT
+def refusal(tmp_path: Path, old: str, new: str, right: str = RIGHT) -> str:
+    assert old in right
     with pytest.raises(product.ProductError) as e:
-        compiled(tmp_path, RIGHT.replace(old, new, 1))
+        compiled(tmp_path, right.replace(old, new, 1))
     return str(e.value)
 
 
@@ -107,6 +108,80 @@ def test_a_link_over_udp_leads_somewhere_and_needs_a_key(tmp_path: Path) -> None
         product.compile_product(tmp_path / "udp.toml", keyed=False)
 
 
+LINK = 'kind = "tcp"\nhost = "example.net"'
+MODEM = 'kind = "cellular"\nuart = 1\nfamily = "bg95"\napn = "iot"\ntx = 17\nsim_pin = "1234"'
+
+
+def test_an_sms_link_has_the_modem_of_the_cellular_link_or_its_own(tmp_path: Path) -> None:
+    modem = {"uart": 1, "baud": 115_200, "tx": 17, "family": "bg95", "sim_pin": "1234"}
+    cellular = {"kind": "cellular", **modem, "apn": "iot", "host": "example.net", "port": 7878}
+    sms = {"kind": "sms", "number": "+31612345678", "after_ms": 60_000, "per_day": 20, "cost": 100}
+    text = RIGHT.replace('kind = "tcp"', MODEM) + '[[links]]\nkind = "sms"\nnumber = "+31612345678"\n'
+    assert compiled(tmp_path, text)["links"] == [cellular, sms | modem]
+    own = text + 'uart = 2\nfamily = "sim7600"\n'
+    assert compiled(tmp_path, own)["links"][1] == sms | {"uart": 2, "baud": 115_200, "family": "sim7600"}
+
+
+LORA = RIGHT.replace('kind = "tcp"\nhost = "example.net"', 'kind = "lora"\nbus = "radio"\ncs = 17')
+RADIO = '[buses.radio]\nkind = "spi"\nsck = 14\nmosi = 15\nmiso = 16\n'
+
+
+def test_a_link_over_lora_has_its_own_words(tmp_path: Path) -> None:
+    link = {"kind": "lora", "bus": "radio", "cs": 17, "cost": 60}
+    assert compiled(tmp_path, LORA + RADIO)["links"] == [link]
+    slow = 'sf = 12\nfrequency = 869.525\nduty = 10\nmax_pdu = 60\npower = 17\n'
+    told = {"sf": 12, "frequency_khz": 869_525, "duty_permille": 100, "max_pdu": 60, "power_dbm": 17}
+    assert compiled(tmp_path, LORA.replace("cs = 17\n", "cs = 17\n" + slow) + RADIO)["links"] == [link | told]
+
+
+def test_a_lorawan_modem_carries_51_bytes_and_a_mac_of_four(tmp_path: Path) -> None:
+    modem = 'kind = "lorawan"\nuart = 1\npause = "30s"\n'
+    text = RIGHT.replace('kind = "tcp"\nhost = "example.net"\n', modem)
+    link = {"kind": "lorawan", "uart": 1, "pause_ms": 30_000, "cost": 70, "mac_bytes": 4}
+    assert compiled(tmp_path, text)["links"] == [link]
+    assert "begin at DR1" in refusal(tmp_path, modem, modem + "max_pdu = 11\n", text)
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        ("sf = 12\nmax_pdu = 222", "links.0.max_pdu: 222 bytes are 8037 ms on the air, more than 5000: take less"),
+        ("duty = 10", "links.0.duty: from 868.000 to 868.600 MHz Europe allows 1 %"),
+        ("frequency = 868.9", "links.0.duty: from 868.700 to 869.200 MHz Europe allows 0.1 %"),
+        ("frequency = 868100000", "links.0.frequency: is a frequency in MHz"),
+        ("network = 0x34", "links.0.network: is another number"),
+        ("duty = 0.05", "links.0.duty: is a share in percent"),
+        ("max_pdu = 11", "links.0.max_pdu: is a whole number from 51 to 255"),
+    ],
+)
+def test_lora_that_cannot_or_must_not_work_is_refused(tmp_path: Path, words: str, told: str) -> None:
+    assert told in refusal(tmp_path, "cs = 17\n", f"cs = 17\n{words}\n", LORA + RADIO)
+    assert 'links.0.bus: add [buses.radio] with kind = "spi"' in refusal(tmp_path, "", "", LORA)
+
+
+@pytest.mark.parametrize("kind", keys.NEED_A_KEY)
+def test_a_link_to_hosts_that_trust_nobody_needs_a_key(tmp_path: Path, kind: str) -> None:
+    given = {"host": '"example.net"', "uart": "1", "family": '"bg95"', "apn": '"internet"', "number": '"+31600000000"'}
+    given |= {"bus": '"radio"', "cs": "17"}
+    needed = [name for name in keys.LINKS[kind] if name in given]
+    link = "\n".join([f'kind = "{kind}"', *(f"{name} = {given[name]}" for name in needed)])
+    link += '\n[[links]]\nkind = "serial"' if kind == "sms" else ""  # which carries alarms only
+    text = RIGHT.replace('kind = "tcp"\nhost = "example.net"', link) + (RADIO if kind == "lora" else "")
+    (tmp_path / "product.toml").write_text(text)
+    product.compile_product(tmp_path / "product.toml")
+    with pytest.raises(product.ProductError, match=rf"links\.0\.kind: '{kind}' needs a key.*: give it one"):
+        product.compile_product(tmp_path / "product.toml", keyed=False)
+
+
+def test_what_the_compiler_says_of_links_is_what_they_say_themselves(root: Path) -> None:
+    """Their cost, and whether a board without a key may use them. Read, not run: some need a board's own modules."""
+    for kind in keys.LINKS:
+        text = (root / "firmware/meuse_board/links" / f"{'uart' if kind == 'serial' else kind}.py").read_text()
+        cost = re.search(r"(?m)^    cost = (\d+)", text)
+        assert cost and keys.USUAL_COST[kind] == int(cost[1]), kind
+        assert (kind in keys.NEED_A_KEY) == bool(re.search(r"(?m)^    needs_key = True", text)), kind
+
+
 @pytest.mark.parametrize(
     ("old", "new", "words"),
     [
@@ -121,19 +196,34 @@ def test_a_link_over_udp_leads_somewhere_and_needs_a_key(tmp_path: Path) -> None
         ("alarm_high = 7.25", "alarm_high = 7.255", "has more decimals than the channel's 2"),
         ('period = "1s"', 'period = "1 fortnight"', "is a duration like"),
         ('"100ms"', '"1ms"', "10 ms to"),
-        ("pins = [5]", "pins = [5, 4]", "channels.door: pin 4 is already used by buses.wire"),
+        ("pins = [5]", "pins = [5, 4]", "channels.door.pins: pin 4 is already used by buses.wire.pin"),
+        ("pins = [5]", "pins = [5, 5]", "channels.door.pins: pin 5 is already used by channels.door.pins"),
+        ('kind = "i2c"', 'kind = "i2c"\nscl = 4', "buses.wire.pin: pin 4 is already used by buses.loops.scl"),
+        ('kind = "i2c"', 'kind = "i2c"\nscl = 6\nsda = 6', "buses.loops.sda: pin 6 is already used by"),
+        ("[buses.wire]", '[buses.b]\nkind = "i2c"\n[buses.wire]', "buses.b.id: i2c 0 is already used by buses.loops"),
+        ("[[links]]", '[[links]]\nkind = "serial"\nuart = 1\n' * 2 + "[[links]]", "links.1.uart: uart 1 is"),
+        ("[[links]]", '[[outputs]]\nname = "fan"\npin = 5\n[[links]]', "pin 5 is already used by outputs.fan"),
         ("pins = [5]", "pins = []", "is a list of 1 to 16 pins"),
         ("[channels.door]", '[channels."The Door"]', "a name is a-z, 0-9"),
-        ('kind = "tcp"', 'kind = "lora"', "links.0.kind: 'lora' is not one of: serial, "),
+        ('kind = "tcp"', 'kind = "zigbee"', "links.0.kind: 'zigbee' is not one of: serial, "),
+        ('kind = "tcp"', 'kind = "tpc"', "; is 'tcp' meant?"),
+        ('kind = "tcp"', 'kind = "tcp"\nmax_pdu = 20', "links.0.max_pdu: is a whole number from 64 to 1024, not 20"),
         ('kind = "tcp"', 'kind = "mqtt"\ntls = true', "links.0.ca: is missing"),
         ('kind = "tcp"', 'kind = "mqtt"\nca = "x"', "links.0.ca: says nothing without tls = true"),
         ('kind = "tcp"', 'kind = "mqtt"\ntls = true\nca = "none.pem"', "none.pem: No such file"),
         ('kind = "tcp"', 'kind = "mqtt"\nuser_password = "x"', "links.0.user: is missing"),
         ('kind = "tcp"', 'kind = "mqtt"\ntenant = "a.b"', "links.0.tenant: is a name of a-z, 0-9 and -"),
         ('kind = "tcp"', 'kind = "udp"\nkeep_alive = "1s"', "links.0.keep_alive: is a duration like"),
+        ('kind = "tcp"', 'kind = "cellular"\napn = "iot"\nfamily = "bg95"', "links.0.uart: is missing: which modem"),
+        ('kind = "tcp"', MODEM.replace("bg95", "gsm"), "links.0.family: is one of sim7600, bg95"),
+        ('kind = "tcp"', MODEM.replace("1234", "12"), "links.0.sim_pin: is a text of 4 to 8 digits"),
+        ('kind = "tcp"', MODEM.replace('"iot"', """'a"b'"""), "links.0.apn: is the name of an access point"),
+        (LINK, 'kind = "sms"\nnumber = "0612345678"', "links.0.number: is a number like"),
+        (LINK, 'kind = "sms"\nnumber = "+31612345678"', "links.0.uart: is missing: which modem"),
+        (LINK, 'kind = "sms"\nnumber = "+31612345678"\nuart = 1\nfamily = "bg95"', "SMS carries alarms only"),
         ('host = "example.net"', "", "links.0.host: is missing"),
         ('kind = "tcp"\nhost = "example.net"', 'kind = "rs485"', "links.0.uart: is missing"),
-        ('kind = "tcp"\nhost = "example.net"', 'kind = "rs485"\nuart = 1\nde = 4', "links.0: pin 4 is already used"),
+        ('kind = "tcp"\nhost = "example.net"', 'kind = "rs485"\nuart = 1\nde = 4', "links.0.de: pin 4 is already used"),
         ("[[links]]", "[links]", "links: is written [[links]]"),
         ('report = "change"', 'report = "sometimes"', "is one of always, change"),
         ('product = "demo"', "", "product: is missing"),
@@ -147,6 +237,68 @@ def test_what_is_wrong_is_refused_with_its_place_and_the_way_out(
     said = refusal(tmp_path, old, new)
     assert words in said
     assert "product.toml" in said
+
+
+BELOW = '[[links]]\nkind = "serial"\nuart = 1\ncarries = "others"\n'
+
+
+def test_a_link_for_others_and_what_it_may_cost(tmp_path: Path) -> None:
+    links = compiled(tmp_path, RIGHT + BELOW + "buffer_bytes = 8192\n")["links"]
+    del links[1]["baud"]
+    assert links[1] == {"kind": "uart", "uart": 1, "carries": "others", "buffer_bytes": 8192, "cost": 0}
+
+
+def test_a_relay_needs_a_key(tmp_path: Path) -> None:
+    (tmp_path / "relay.toml").write_text(RIGHT + BELOW)
+    with pytest.raises(product.ProductError, match="no host believes a relay without a key"):
+        product.compile_product(tmp_path / "relay.toml", keyed=False)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "words"),
+    [
+        ("uart = 1\n", "", "links.1.uart: is missing: to which port"),
+        ('kind = "serial"\nuart = 1', 'kind = "tcp"\nhost = "a"', "links.1.carries: no other board can speak"),
+        ('"others"', '"others"\nbudget = "1 MB"', "links.1.budget: is for this board's own records"),
+        ('"others"', '"nothing"\nrate_bytes = 1000', 'links.1.rate_bytes: says nothing without carries = "others"'),
+        ('kind = "tcp"\nhost = "example.net"', 'kind = "rs485"\nuart = 0', "links: what others send needs a way up"),
+        ('host = "example.net"', 'host = "example.net"\ncarries = "alarms"', "links: what others send needs a way up"),
+    ],
+)
+def test_a_relay_that_could_not_work_is_refused(tmp_path: Path, old: str, new: str, words: str) -> None:
+    text = RIGHT + BELOW
+    assert text.count(old) == 1
+    with pytest.raises(product.ProductError) as caught:
+        compiled(tmp_path, text.replace(old, new))
+    assert words in str(caught.value)
+
+
+WIRES = {"onewire": {"pin"}, "i2c": {"scl", "sda"}, "spi": {"sck", "mosi", "miso"}}
+
+
+@pytest.mark.parametrize("name", ["stove", "weather", "building"])
+def test_the_products_name_every_pin_and_the_docs_have_the_same(root: Path, name: str) -> None:
+    """A pin that is left out is the port's own, which nobody can hold against the others."""
+    told = tomllib.loads((root / f"firmware/products/{name}.toml").read_text())
+    page = (root / "docs/products.md").read_text()
+    wires: dict[int, str] = {}
+
+    def wire(who: str, **pins: int) -> None:
+        for key, pin in pins.items():
+            wires[pin] = f"{who} {key}"
+
+    for bus, keys_ in told["buses"].items():
+        assert keys_.keys() >= WIRES[keys_["kind"]], f"buses.{bus}"
+        wire(f"bus {bus}", **{key: keys_[key] for key in WIRES[keys_["kind"]]})
+    for link in told["links"]:
+        if link["kind"] == "serial":
+            wire("serial", tx=link["tx"], rx=link["rx"])
+    for channel, keys_ in told["channels"].items():
+        wire(f"{channel}", **{key: keys_[key] for key in ("pin", "cs") if key in keys_})
+        wires.update({pin: f"{channel}" for pin in keys_.get("pins", ())})
+    wires.update({output["pin"]: f"output {output['name']}" for output in told.get("outputs", ())})
+    rows = [f"{pin} {wires[pin]}" for pin in sorted(wires)]
+    assert f"| {name} | " + ", ".join(rows) + " |" in page, ", ".join(rows)
 
 
 def test_two_users_of_one_converter_input_are_refused(tmp_path: Path) -> None:

@@ -50,3 +50,20 @@ def test_what_others_use_by_name_keeps_it() -> None:
 def test_a_board_has_no_f_strings() -> None:
     with pytest.raises(SystemExit, match="a:1"):
         shrink({"a": "print(f'{1}')\n"})
+
+
+def test_what_an_heir_in_another_module_adds_keeps_away_from_what_it_inherits() -> None:
+    """A short form that is free in the heir's module may be taken in its base's."""
+    small = shrink(
+        {
+            "a": "class Base:\n    def __init__(self):\n        self.counted = 1\n        self._seen = 2\n",
+            "b": "from a import Base\n\n\nclass Heir(Base):\n    def more(self):\n        self.waiting = 3\n",
+        }
+    )
+    space: dict[str, object] = {}
+    exec(small["a"], space)
+    exec(small["b"].replace("from a import Base", ""), space)
+    (heir,) = (one() for one in space.values() if isinstance(one, type) and one.__bases__ != (object,))
+    (more,) = (name for name in dir(type(heir)) if not name.startswith("__"))
+    getattr(heir, more)()
+    assert sorted(vars(heir).values()) == [1, 2, 3]

@@ -14,8 +14,9 @@ from typing import Any
 import pytest
 
 from tests.authority import Signed, sign
+from tests.ports import free_port
 
-from .network import NetworkBoard, RealHost, free_port, real_host
+from .network import NetworkBoard, RealHost, real_host
 from .peer import DEFAULT
 
 Make = Callable[..., NetworkBoard]

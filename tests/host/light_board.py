@@ -126,6 +126,10 @@ class LightBoard:
         self._out += data
         self._flush()
 
+    def send_packet(self, e2e: bytes) -> None:
+        """Another board's packet onto this one's wire."""
+        self.send_raw(b"\0" + frame(e2e))
+
     # -- inside
 
     def _readable(self) -> None:

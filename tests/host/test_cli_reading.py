@@ -120,7 +120,7 @@ def test_steps_and_statistics(river: River) -> None:
 
 def test_gaps_are_told_and_shown(river: River) -> None:
     result = meuse("query", "--data", river.journal.data, "--format", "jsonl")
-    assert "1 gaps: 5 records are lost" in result.stderr.decode()
+    assert "1 gap: 5 records are lost" in result.stderr.decode()
     lines = done("query", "--data", river.journal.data, "--gaps", "--format", "jsonl").splitlines()
     (gap,) = [json.loads(line) for line in lines]
     assert gap["device"] == "stove-1"

@@ -12,6 +12,7 @@ from meuse.config import Settings, load, load_with, parse_address, parse_broker,
 from meuse.errors import ConfigError
 
 BROKER_URL = "for example mqtt://meuse@broker.local:1883, or mqtts:// for TLS"
+NO_PIN = "leave it out for a SIM that asks for none"
 UNTRUSTED = "trust.links: {!r} cannot be trusted: anybody can invent the address of a datagram"
 BAD = [
     ({"tpc": {}}, "tpc is not a setting", "did you mean tcp?"),
@@ -32,13 +33,26 @@ BAD = [
         "rs485.port and serial.port both name /dev/a",
         "leave one of them out",
     ),
+    (
+        {"serial": [{"port": "x"}], "sms": {"port": "x", "numbers": ["+31612345678"]}},
+        "sms.port and serial.port both name x",
+        "leave one of them out",
+    ),
+    ({"sms": {"port": "x"}}, "sms.numbers is missing", "list the boards' numbers, such as [\"+31612345678\"]"),
+    ({"sms": {"port": "x", "numbers": ["0612"]}}, "sms.numbers: '0612' is no number", 'for example "+31612345678"'),
+    ({"sms": {"port": "x", "numbers": ["+31612345678"], "pin": "12"}}, "sms.pin has 4 to 8 digits", NO_PIN),
+    (
+        {"trust": {"links": ["sms"]}},
+        "trust.links: 'sms' cannot be trusted: a sender's number can be forged",
+        "give every device there a key, and leave it out here",
+    ),
     ({"udp": {"listen": ["7878"]}}, "udp.listen: '7878' is not HOST:PORT", "for example 127.0.0.1:7878"),
     ({"udp": {"max_peers": 0}}, "udp.max_peers = 0 is outside 1 to 1000000", ""),
-    ({"trust": {"links": ["udp"]}}, UNTRUSTED.format("udp"), "give every device on UDP a key, and leave it out here"),
+    ({"trust": {"links": ["udp"]}}, UNTRUSTED.format("udp"), "give every device there a key, and leave it out here"),
     (
         {"trust": {"links": ["udp:10.0.0.2"]}},
         UNTRUSTED.format("udp:10.0.0.2"),
-        "give every device on UDP a key, and leave it out here",
+        "give every device there a key, and leave it out here",
     ),
     ({"tcp": {"max_connections": 0}}, "tcp.max_connections = 0 is outside 1 to 60000", ""),
     ({"serial": [{}]}, "serial[0].port is missing", "name a path, a glob or usb:SERIAL"),
@@ -69,8 +83,8 @@ BAD = [
     ),
     (
         {"trust": {"links": ["mqtt"]}},
-        "trust.links: boards behind a broker need keys",
-        "take 'mqtt' out; provision the boards",
+        "trust.links: 'mqtt' cannot be trusted: whoever may publish at the broker may say anything",
+        "give every device there a key, and leave it out here",
     ),
     ({"ble": {}}, "ble names no board", 'write devices = ["stove-1"], or service = true for all'),
     (
@@ -86,8 +100,25 @@ BAD = [
     (
         {"ble": {"service": True}, "trust": {"links": ["ble"]}},
         "trust.links: 'ble' cannot be trusted: Bluetooth is open to whoever is near",
-        "give every device on Bluetooth a key, and leave it out here",
+        "give every device there a key, and leave it out here",
     ),
+    (
+        {"trust": {"links": ["http:10.0.0.2"]}},
+        "trust.links: 'http:10.0.0.2' cannot be trusted: whoever reaches the host may send a request",
+        "give every device there a key, and leave it out here",
+    ),
+    ({"trust": {"links": ["seriel"]}}, "trust.links: 'seriel' is no link", "did you mean 'serial'?"),
+    (
+        {"trust": {"links": ["tls"]}, "tls": {"listen": ["127.0.0.1:1"], "cert": "a", "key": "b"}},
+        "trust.links: anybody may connect with TLS",
+        "name who signs boards: tls.client_ca",
+    ),
+    (
+        {"tls": {"listen": ["127.0.0.1:1"], "cert": "a"}},
+        "tls.key is missing",
+        "name a PEM file, or listen = [] for no TLS",
+    ),
+    ({"http": {"listen": ["8080"]}}, "http.listen: '8080' is not HOST:PORT", "for example 127.0.0.1:7878"),
     ({"rs485": [{}]}, "rs485[0].port is missing", "name a path or usb:SERIAL"),
     (
         {"rs485": [{"port": "/dev/ttyU*"}]},

@@ -9,7 +9,7 @@ import paho.mqtt.client as paho
 import pytest
 from meuse import bridge
 from meuse.errors import ConfigError
-from meuse.links import mqtt
+from meuse.links import broker_link, mqtt
 from meuse.run import Host
 from meuse_protocol.messages import ACK, NEED, NEED_HELLO
 
@@ -181,7 +181,7 @@ def test_a_broker_that_goes_and_comes_back_is_told_once_each(
     caplog.set_level(logging.INFO)
 
     def said(words: str) -> int:
-        return sum(record.name == mqtt.__name__ and words in record.getMessage() for record in caplog.records)
+        return sum(record.name == broker_link.__name__ and words in record.getMessage() for record in caplog.records)
 
     async def scene() -> None:
         async with running(tmp_path, **settings(broker)) as host:
@@ -240,7 +240,7 @@ def test_a_board_that_went_without_a_word_is_given_up_after_a_while(
     tmp_path: Path, broker: Broker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(mqtt, "IDLE_S", 0.5)
-    monkeypatch.setattr(mqtt, "SWEEP_EVERY_S", 0.1)
+    monkeypatch.setattr(broker_link, "SWEEP_EVERY_S", 0.1)
 
     async def scene() -> None:
         async with running(tmp_path, **settings(broker)) as host:

@@ -6,7 +6,7 @@ import socket
 from pathlib import Path
 
 import pytest
-from meuse import bridge
+from meuse import bridge, storage_checks
 from meuse.identity import TRUSTED_BINDS_PER_MINUTE
 from meuse.links.tcp import OTHER_DESCRIPTORS, room_for
 from meuse.session import STRANGER_BYTES
@@ -225,7 +225,10 @@ def test_more_connections_than_allowed_are_closed_at_once(tmp_path: Path) -> Non
                 one.setblocking(False)
                 await loop.sock_connect(one, ("127.0.0.1", int(host.tcp[0].address.rsplit(":", 1)[1])))
                 sockets.append(one)
-            await until(lambda: host.tcp[0].refused == 1, "the third is refused")
+            await until(lambda: host.bridge.totals().get("tcp_refused") == 1, "the third is refused")
+            await host.status.write()
+            told = {finding.what: finding for finding in storage_checks.check(tmp_path)}
+            assert "beyond tcp.max_connections" in told["link.tcp_refused"].state, "`meuse doctor` says so"
             assert len(host.tcp[0].connections) == 2
             for one in sockets:
                 one.close()

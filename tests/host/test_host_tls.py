@@ -121,7 +121,7 @@ def test_who_never_finishes_a_handshake_is_sent_away(
             await until(lambda: host.bridge.counters.get("tls_handshake") == 3, "all three are counted", 20)
             assert all([await closed(one) for one in strangers])
             link = host.tls[0]
-            assert link.refused == 0 and not host.bridge.sessions
+            assert "tls_refused" not in host.bridge.totals() and not host.bridge.sessions
             await until(lambda: not link._handshakes.under_way, "no task stays")  # type: ignore[union-attr]
             for one in strangers:
                 one.close()
@@ -133,7 +133,7 @@ def test_handshakes_count_as_connections(made: dict[str, Signed], tmp_path: Path
     async def scene() -> None:
         async with running(tmp_path, tls=settings(made["host"], max_connections=2), tcp={"listen": []}) as host:
             strangers = [await opened(host) for _ in range(3)]
-            await until(lambda: host.tls[0].refused == 1, "the third is refused")
+            await until(lambda: host.bridge.totals().get("tls_refused") == 1, "the third is refused")
             assert await closed(strangers[2])
             for one in strangers:
                 one.close()

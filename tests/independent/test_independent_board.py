@@ -6,7 +6,6 @@ import json
 import os
 import random
 import signal
-import socket
 import struct
 import subprocess
 import sys
@@ -21,6 +20,7 @@ import pytest
 
 from tests.independent import wire
 from tests.independent.board import DATA, GAP, HELLO, SINGLE, TIMEQ, Board, Line, Log, record
+from tests.ports import free_port
 
 MEUSE = str(Path(sys.executable).with_name("meuse"))
 DEVICE, PSK = "paper-board", bytes(range(32))
@@ -39,9 +39,7 @@ class Host:
         key = self.data / "keys" / f"{DEVICE}.key"
         key.touch(0o600)
         key.write_text(PSK.hex() + "\n")
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port = probe.getsockname()[1]
+        self.port = free_port()
         self._log = folder / "host.log"
         self.lines: list[Line] = []
         self.start()

@@ -4,7 +4,7 @@ from meuse_board.batcher import OVERHEAD, Batcher, bytes_of
 from meuse_board.clock import Clock
 from meuse_board.sampler import Group
 from meuse_protocol.columns import encode
-from meuse_protocol.messages import DATA, SINGLE, record
+from meuse_protocol.messages import DATA, SINGLE, record, splice
 
 
 class Bench:
@@ -18,7 +18,7 @@ class Bench:
         self.group.sid = 7
         self.clock = Clock(lambda: 0, lambda a, b: a - b, 3)
         self.records = []
-        self.batcher = Batcher([self.group], self.clock, max_pdu, self.append)
+        self.batcher = Batcher([self.group], self.clock, max_pdu, self.append, lambda: 0xFFFFFFFF)
 
     def append(self, kind, body, urgent):
         self.records.append((kind, list(body), urgent))
@@ -77,11 +77,11 @@ def test_every_record_fits_the_smallest_packet():
         stored = []
 
         def append(kind, body, urgent):
-            size = len(record(kind, 0xFFFFFFFF, *body)) + 5 + 8
+            size = len(splice(record(kind, 0xFFFFFFFF, *body), 0xFFFFFFFF)) + 8
             assert size <= max_pdu or kind == SINGLE, (max_pdu, size, body[1])
             stored.append(1 if kind == SINGLE else body[1])
 
-        batcher = Batcher([b.group], b.clock, max_pdu, append)
+        batcher = Batcher([b.group], b.clock, max_pdu, append, lambda: 0xFFFFFFFF)
         noise = 12345
         for i in range(100):
             row = []
@@ -103,7 +103,7 @@ def test_small_changes_fill_a_packet_well():
 def test_the_estimate_is_not_below_what_a_list_takes():
     assert bytes_of([0, 0, 0, 0], [0, 0, 0, 0]) == 2
     assert bytes_of([1 << 20], [0]) >= 5
-    assert OVERHEAD >= 3 + 1 + 5 + 5 + 8
+    assert OVERHEAD >= 5 + 8
 
 
 def test_a_heap_too_small_for_the_batch_makes_smaller_ones():
@@ -113,7 +113,7 @@ def test_a_heap_too_small_for_the_batch_makes_smaller_ones():
         return encode(sid, times, rows, boot)
 
     b = Bench(max_rows=60)
-    batcher = Batcher([b.group], b.clock, 1024, b.append, heap_for_8_rows)
+    batcher = Batcher([b.group], b.clock, 1024, b.append, lambda: 1, heap_for_8_rows)
     for i in range(60):
         batcher.add(b.group, i * 1000, [i, -i], False)
     assert sum(b.rows()) == 60

@@ -18,6 +18,7 @@ from meuse_protocol.messages import (
     HELLO,
     NEED,
     PING,
+    RELAYS,
     TIME,
     TIMEQ,
     WELCOME,
@@ -28,6 +29,7 @@ from meuse_protocol.messages import (
 
 OLD_PSK = bytes(reversed(range(32)))
 UTC = 1800000000000
+FAR = 0x80000002
 
 
 def up(kind, *body, stream=STREAM, own=STREAM, psk=PSK):
@@ -522,3 +524,90 @@ def test_after_a_restart_known_streams_go_on_without_a_hello():
     assert ack == [ACK, STREAM, 2, 32, None, 1, 1]
     host.receive(blob(2, stream=0), 10)
     assert answers(host, 10, None) == [[NEED, 0, 1, None]]
+
+
+def relayed():
+    """A host that a relay has greeted, and a second stream behind it."""
+    journal = MemoryJournal({"stove-1": [PSK], "far-1": [OLD_PSK]})
+    host = MemoryHost(journal)
+    host.receive(up(HELLO, 0x10, RELAYS, 1, 1, 1024, 32, "stove-1", [], 7), 0)
+    return host
+
+
+def test_a_relay_is_welcomed_under_its_full_id_and_nothing_is_called_0():
+    host = relayed()
+    assert host.endpoint.several
+    (welcome,) = answers(host)
+    assert welcome[:2] == [WELCOME, STREAM] and welcome[4] == STREAM
+    host.receive(up(PING, stream=0), 1000)
+    assert host.endpoint.counters == {"unbound": 1}
+    host.receive(blob(1), 2000)
+    host.commit(2000)
+    packets_of(host.endpoint, 2000)
+    host.receive(up(PING), 3000)
+    assert answers(host, 3000) == [[ACK, STREAM, 2, 32, None]]
+
+
+def test_a_board_behind_a_relay_takes_nothing_from_the_relay():
+    host = relayed()
+    packets_of(host.endpoint, 0)
+    host.receive(hello(name="far-1", stream=FAR, own=FAR, psk=OLD_PSK), 10)
+    (e2e,) = packets_of(host.endpoint, 10)
+    assert parse(e2e, 8).fields[:5] == [WELCOME, FAR, 0x10, 0, FAR]
+    for seq in (1, 2):
+        host.receive(blob(seq), 20)
+        host.receive(blob(seq, stream=FAR, own=FAR, psk=OLD_PSK), 20)
+    host.commit(20)
+    acks = [parse(e2e, 8).fields[:3] for e2e in packets_of(host.endpoint, 20)]
+    assert sorted(acks) == [[ACK, STREAM, 3], [ACK, FAR, 3]]
+    assert host.endpoint.counters == {}
+
+
+def test_who_is_refused_behind_a_relay_hears_it_under_its_own_stream():
+    host = relayed()
+    packets_of(host.endpoint, 0)
+    host.receive(hello(name="nobody", stream=FAR, own=FAR), 10)
+    (e2e,) = packets_of(host.endpoint, 10)
+    assert parse(e2e).fields == [ERR, FAR, 6, "unknown_device", None]
+
+
+def test_forgeries_behind_a_relay_silence_what_was_forged_and_nothing_else():
+    host = relayed()
+    host.receive(hello(name="far-1", stream=FAR, own=FAR, psk=OLD_PSK), 0)
+    for _ in range(20):
+        host.receive(blob(1, stream=FAR, own=FAR), 10)  # not its key
+        host.receive(hello(name="far-1", stream=FAR + 1, own=FAR + 1), 10)
+    assert host.endpoint.state == host_states.BOUND
+    assert host.endpoint.counters["muted"] == 18
+    host.receive(blob(1), 20)
+    host.receive(blob(1, stream=FAR, own=FAR, psk=OLD_PSK), 20)
+    host.commit(20)
+    assert list(host.journal.records) == [(STREAM, 1)]
+    host.receive(blob(1, stream=FAR, own=FAR, psk=OLD_PSK), 11_000)
+    host.commit(11_000)
+    assert list(host.journal.records) == [(STREAM, 1), (FAR, 1)]
+    floods = [event for event in host.seen if isinstance(event, Violation) and event.counter == "flood"]
+    assert len(floods) == 2
+
+
+def test_behind_a_relay_nobody_is_trusted_and_no_relay_without_a_key():
+    journal = MemoryJournal({"stove-1": [PSK], "cable-1": []})
+    host = MemoryHost(journal, trusted=True)
+    flagged = (HELLO, 0x10, RELAYS, 1, 1, 1024, 32)
+    host.receive(up(*flagged, "cable-1", [], 7, stream=FAR, psk=None), 0)
+    assert not host.endpoint.several
+    host.receive(blob(1, stream=FAR, psk=None), 0)
+    host.commit(0)
+    host.receive(up(*flagged, "stove-1", [], 7), 10)
+    assert host.endpoint.several
+    host.receive(blob(2, stream=FAR, psk=None), 20)
+    host.receive(hello(name="cable-1", nonce=8, stream=FAR + 1, psk=None), 20)
+    host.commit(20)
+    assert list(journal.records) == [(FAR, 1)] and host.endpoint.counters == {"untrusted": 2}
+
+
+def test_a_wire_with_aliases_is_no_relay_whatever_a_hello_says():
+    journal = MemoryJournal({"stove-1": [PSK]})
+    host = MemoryHost(journal, boards=4)
+    host.receive(up(HELLO, 0x10, RELAYS, 1, 1, 1024, 32, "stove-1", [], 7), 0)
+    assert not host.endpoint.several

@@ -4,8 +4,8 @@ from by_hand import NONCE, down, kinds, opened, seqs, welcome
 from memory_log import PSK, STREAM, MemoryLog, fill, packets_of
 from meuse_protocol import states
 from meuse_protocol.messages import ACK, BLOB, CMD, DATA, HELLO, NEED, PING, POLL, TIMEQ, record, splice
-from meuse_protocol.outbox import NOTHING
-from meuse_protocol.polled import LATE_MS, UNPOLLED_MS, PolledEndpoint
+from meuse_protocol.outbox import ALL, NOTHING
+from meuse_protocol.polled import LATE_MS, PATIENCE_MS, PAUSES, UNPOLLED_MS, PolledEndpoint
 
 SLOTS, SLOT_MS, RUN = 8, 93, 77
 ALIAS = 5
@@ -174,6 +174,47 @@ def test_who_is_not_polled_for_long_believes_itself_forgotten():
     board.receive(welcome(alias=ALIAS), now_ms + 2000)
     board.receive(poll(), now_ms + 2000)
     assert kinds(packets_of(board, now_ms + 2000)) == [TIMEQ, BLOB, BLOB, BLOB]
+
+
+def pauses(board, count, pause_ms, now_ms=5000):
+    """So many turns in which it has little to say; -> the last one's time."""
+    for _ in range(count):
+        now_ms += pause_ms
+        board.receive(poll(), now_ms)
+        packets_of(board, now_ms)
+    return now_ms
+
+
+def test_beside_other_links_three_pauses_are_enough():
+    board, _ = ready()
+    board.carry(ALL, 5000)
+    assert board.deadline() == 5000 + UNPOLLED_MS, "how often it will be polled is not known yet"
+    now_ms = pauses(board, 3, 4000)
+    assert board.deadline() == now_ms + PAUSES * 4000
+    assert board.next_pdu(now_ms + PAUSES * 4000) is None and board.state == states.QUIET
+
+
+def test_turns_in_haste_say_nothing_of_the_usual_pause():
+    """A backlog is fetched without pauses; that nobody hurries afterwards is no silence."""
+    board, _ = ready(200)
+    board.carry(ALL, 5000)
+    now_ms = 5000
+    for cum in range(1, 60, 4):
+        now_ms += 100
+        board.receive(poll(cum=cum), now_ms)
+        packets_of(board, now_ms)
+    assert board.deadline() == now_ms + UNPOLLED_MS
+
+
+def test_however_often_it_is_polled_two_seconds_are_no_silence():
+    board, _ = ready()
+    board.carry(ALL, 5000)
+    assert board.deadline() and pauses(board, 9, 150) + PATIENCE_MS == board.deadline()
+
+
+def test_alone_it_waits_however_often_it_was_polled():
+    board, _ = ready()
+    assert pauses(board, 3, 1000) + UNPOLLED_MS == board.deadline()
 
 
 def test_quiet_ends_with_a_poll_too():

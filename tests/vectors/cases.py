@@ -57,6 +57,7 @@ def messages() -> list[Case]:
         Case("gap", m.GAP, [7, 3, 6, m.GAP_POWER_CUT]),
         Case("sealed", m.SEALED, [11, bytes(range(64))]),
         Case("hello", m.HELLO, [16, 0, 1, 8, 1024, 32, "stove-1", [[1, hash4]], 305419896]),
+        Case("hello of a relay", m.HELLO, [16, 1, 1, 8, 1024, 32, "gateway-1", [[1, hash4]], 305419896]),
         Case("hello, nothing yet", m.HELLO, [16, 0, 1, 1, 20, 4, "a", [], 0], psk=None),
         Case("timeq", m.TIMEQ, [4294967295]),
         Case("ping", m.PING, []),

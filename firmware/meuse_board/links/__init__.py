@@ -18,15 +18,18 @@
     pollable            what select.poll may wait on, or None
     problem             (where a link has it) what keeps it down, in words; None while nothing does
     due_ms              uptime at which receive() wants to be called even when nothing arrives
-    problem             (where a link has it) what keeps it down, in words; None while nothing does
     sent, received      packets so far
     damaged             frames received that were no frames
 and, where there is something to say:
     needs_key           True where hosts refuse every board without a key
+    window              most records in flight, where 32 are too many
     keep_alive_ms       after so long without a packet sent a PING goes out (0: never), for what forgets idle ways back
 
-A link on which nobody answers for days (a card that a person carries) is never `up`. It takes the records itself:
+    signal              ", " and how strong it is, in words; "" while nobody knows
+
+A link that no window and no greeting suit (a card that a person carries, SMS) is never `up`. It takes records itself:
 
     serve(endpoint, log)  whose records go there: the endpoint makes packets, and hears what receive() brings
     words()             how it stands, for people
+    count(kept, clock)  (where messages cost money) where it keeps how many it has sent today
 """

@@ -19,9 +19,10 @@ AGAIN_MS = 1000  # after frames that were not answered yet: their records are be
 
 
 class Link:
-    cost = 20
+    cost = 30
     overhead = 340  # one packet in a request of its own: both heads, and TCP
     ordered = True
+    needs_key = True
 
     def __init__(self, settings: dict, hardware, random_u32):
         host = "%s:%d" % (settings["host"], settings["port"])

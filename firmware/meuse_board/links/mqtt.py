@@ -26,6 +26,7 @@ class Link:
     cost = 20
     overhead = 124  # header and topic of the usual names 36, PUBACK 4, and TCP/IP around either and its acknowledgement
     ordered = False  # a broker may send again what it has sent before
+    needs_key = True
 
     def __init__(self, settings: dict, hardware, random_u32):
         self.name = "mqtt to %s:%d" % (settings["host"], settings["port"])

@@ -12,6 +12,7 @@ from meuse_protocol.polled import PolledEndpoint
 BITS = 10  # a character: 8N1
 TURN_MS = 2  # whoever spoke last lets go of the wire within this time
 STEP_MS = 1  # the clock's grain: nothing ends early by it
+TORN_MS = 100  # no frame pauses for so long: the rest of it will not come
 CHUNK = 256
 
 
@@ -61,7 +62,7 @@ class Link:
     def room(self, now: int) -> bool:
         if self._speaking:
             return not self._out  # one turn, one piece: a pause would end it
-        return now >= self._heard_ms + TURN_MS and not self._deframer.pending
+        return now >= self._heard_ms + (TORN_MS if self._deframer.pending else TURN_MS)
 
     def send(self, e2e: bytes, now: int) -> None:
         if self._speaking:
@@ -84,8 +85,10 @@ class Link:
         self.due_ms = now + 1000
         if self._speaking:
             self.due_ms = max(now + 1, self._end_ms + STEP_MS)
-        elif now < self._heard_ms + TURN_MS:
-            self.due_ms = self._heard_ms + TURN_MS
+        else:
+            free_ms = self._heard_ms + (TORN_MS if self._deframer.pending else TURN_MS)
+            if now < free_ms:
+                self.due_ms = free_ms
         return item
 
     def _next(self, now: int):

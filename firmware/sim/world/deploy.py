@@ -34,7 +34,7 @@ def firmware(folder: Path) -> tuple[str, Path]:
     made = subprocess.run([sys.executable, str(folder / "build.py")], capture_output=True, text=True)
     if made.returncode:
         raise DeployError(made.stderr.strip())
-    return f"{build / 'mpy-sim'}:.frozen", build / "board.romfs"
+    return f"{build / 'mpy-sim'}:.frozen", build / "sim.romfs"
 
 
 def files(board: Board, flash: Path, target: Path, folder: Path) -> None:

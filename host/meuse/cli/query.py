@@ -76,6 +76,8 @@ def query(
         sys.stdout.flush()
         if not sql and not gaps:
             _notes(db, selection, count)
+        if gaps and db.execute(ask.count_gaps(selection)).fetchall()[0][3]:
+            _say("a power cut costs up to so many records: the numbers the board had reserved, used or not")
 
 
 def export(
@@ -199,10 +201,10 @@ def _notes(db: "duckdb.DuckDBPyConnection", selection: "Selection", count: int) 
         (hidden,) = db.execute(ask.undated(selection)).fetchall()[0]
         if hidden:
             _say(f"{hidden} rows without a measured time are not shown; add --undated")
-    (gaps, records, unknown) = db.execute(ask.count_gaps(selection)).fetchall()[0]
+    (gaps, records, unknown, cuts) = db.execute(ask.count_gaps(selection)).fetchall()[0]
     if gaps:
-        more = " and an unknown number" if unknown else ""
-        _say(f"{gaps} gaps: {records}{more} records are lost; {meuse('query --gaps')} says when and why")
+        lost = f"{gaps} gap{'s' * (gaps > 1)}: {'up to ' * bool(cuts)}{records}{' and an unknown number' * unknown}"
+        _say(f"{lost} records are lost; {meuse('query --gaps')} says when and why")
     if not count:
         _say("no readings match")
 

@@ -66,6 +66,11 @@ STEPS: tuple[str, ...] = (
         min_ms INTEGER, max_ms INTEGER, undated INTEGER) WITHOUT ROWID;
     """,
     """
+    -- topics/progress.py: how far publishing has come, and the retained messages as they stand
+    CREATE TABLE topics_progress(key TEXT PRIMARY KEY, value) WITHOUT ROWID;
+    CREATE TABLE topics_retained(topic TEXT PRIMARY KEY, payload BLOB NOT NULL) WITHOUT ROWID;
+    """,
+    """
     -- commands/table.py: any process may ask, the host alone moves them on
     CREATE TABLE commands(
         number INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT NOT NULL UNIQUE, device TEXT NOT NULL,

@@ -30,6 +30,7 @@ class SqliteJournal:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.last_id = 0  # position of the newest durable record
+        self.grown: list[Callable[[], None]] = []  # called after every commit, on the event loop
         self._writing = ThreadPoolExecutor(1, "journal-writer")
         self._reading = ThreadPoolExecutor(1, "journal-reader")
         self._writer: Writer | None = None
@@ -56,6 +57,8 @@ class SqliteJournal:
         commit = self._open_writer().commit
         outcome: Outcome = await self._on(self._writing, self._sound, commit, batch)
         self.last_id = outcome.last_id
+        for tell in self.grown:
+            tell()
         return outcome
 
     async def write(self, work: Callable[[sqlite3.Connection], T]) -> T:

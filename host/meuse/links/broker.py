@@ -1,20 +1,23 @@
 """One connection to an MQTT 3.1.1 broker on the event loop: paho speaks the protocol, this moves its bytes.
 
 paho itself, not aiomqtt around it: a Wire writes without waiting, which is a call of paho and a coroutine of aiomqtt,
-and reading can stop while the host is full. Everything is QoS 0 here: what a broker loses, the stream sends again.
-Knows no topic's meaning.
+and reading can stop while the host is full. To boards everything is QoS 0: what a broker loses, the stream sends
+again. What is published for backends is QoS 1, and `acknowledged` tells of each. Knows no topic's meaning.
 """
 
 import asyncio
 import ssl
 from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
 
 import paho.mqtt.client as paho
 from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode
 from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 
-from meuse.config import BrokerAddress
+from meuse.config import BrokerAddress, BrokerSettings, parse_broker
+from meuse.errors import ConfigError
 
 KEEP_ALIVE_S = 60
 
@@ -31,6 +34,23 @@ READ_TOGETHER = 16
 LONGEST_BYTES = 64 * 1024
 
 
+class Will(NamedTuple):
+    """What the broker publishes, retained, when this connection ends without a goodbye."""
+
+    topic: str
+    payload: bytes
+
+
+class Publishing(NamedTuple):
+    """What a connection needs that publishes with QoS 1."""
+
+    acknowledged: Callable[[int], None]
+    """Called with what `publish` returned, once the broker has it."""
+    window: int
+    """Messages that may be on their way; publish no more than that."""
+    will: Will
+
+
 class BrokerConnection:
     """Used once: `open`, then `message(topic, payload)` for what comes, until `lost` tells why it has ended."""
 
@@ -40,10 +60,12 @@ class BrokerConnection:
         secure: ssl.SSLContext | None,
         message: Callable[[str, bytes], None],
         written: Callable[[], None],
+        publishing: Publishing | None = None,
     ) -> None:
         self._address = address
         self._message = message
         self._written = written
+        self._publishing = publishing
         self._loop = asyncio.get_running_loop()
         self._granted: asyncio.Future[str] = self._loop.create_future()
         self._arrived: list[paho.MQTTMessage] = []
@@ -61,6 +83,10 @@ class BrokerConnection:
             client.username_pw_set(address.user, address.password)
         if secure is not None:
             client.tls_set_context(secure)
+        if publishing is not None:
+            client.max_inflight_messages_set(publishing.window)
+            client.will_set(publishing.will.topic, publishing.will.payload, qos=1, retain=True)
+            client.on_publish = lambda client, userdata, mid, code, properties: publishing.acknowledged(mid)
         client.on_connect = self._connected
         client.on_subscribe = self._subscribed
         client.on_message = lambda client, userdata, message: self._arrived.append(message)
@@ -68,8 +94,8 @@ class BrokerConnection:
 
     # -- for the link
 
-    async def open(self, topic: str) -> None:
-        """Connect and subscribe; raises OSError that says why not."""
+    async def open(self, topic: str = "") -> None:
+        """Connect and subscribe, if there is a topic; raises OSError that says why not."""
         self._topic = topic
         await asyncio.to_thread(self._dial)
         sock = self._client.socket()
@@ -89,10 +115,11 @@ class BrokerConnection:
     def writable(self) -> bool:
         return not self._closed and not self._writing and self._client.is_connected()
 
-    def publish(self, topic: str, payload: bytes) -> None:
-        """Only while `writable`."""
-        self._client.publish(topic, payload, qos=0)
+    def publish(self, topic: str, payload: bytes, qos: int = 0, retain: bool = False) -> int:
+        """Only while `writable`; gives the number under which the broker acknowledges it."""
+        info = self._client.publish(topic, payload, qos=qos, retain=retain)
         self._after()
+        return info.mid
 
     def hold(self, held: bool) -> None:
         """Stop or resume reading: what comes meanwhile stays in the kernel's buffer, then with the broker."""
@@ -132,6 +159,8 @@ class BrokerConnection:
     ) -> None:
         if code.is_failure:
             self._end(f"{REFUSES}: {code}")
+        elif not self._topic:
+            self._granted.set_result("")
         else:
             client.subscribe(self._topic, qos=0)
 
@@ -197,3 +226,29 @@ class BrokerConnection:
     def _end(self, why: str) -> None:
         if not self.lost.done():
             self.lost.set_result(why)
+
+
+def address(settings: BrokerSettings, where: str) -> BrokerAddress:
+    """With the password, wherever that is; `where`: the table, for errors. Raises ConfigError."""
+    broker = parse_broker(settings.url, f"{where}.url")
+    if not settings.password_file:
+        return broker
+    try:
+        return broker._replace(password=Path(settings.password_file).read_text(encoding="utf-8").strip("\r\n"))
+    except (OSError, UnicodeDecodeError) as error:
+        why = getattr(error, "strerror", None) or error
+        raise ConfigError(
+            f"cannot read {where}.password_file {settings.password_file}: {why}", "one line, the password"
+        ) from error
+
+
+def secure(settings: BrokerSettings, where: str) -> ssl.SSLContext:
+    """Checks the broker by `ca`, or by what this system trusts; shows `cert` where there is one. Raises ConfigError."""
+    try:
+        context = ssl.create_default_context(cafile=settings.ca or None)
+        if settings.cert:
+            context.load_cert_chain(settings.cert, settings.key or None)
+    except OSError as error:  # ssl.SSLError is one
+        files = ", ".join(name for name in (settings.ca, settings.cert, settings.key) if name)
+        raise ConfigError(f"{where}: cannot use {files}: {error.strerror or error}", "name PEM files") from error
+    return context

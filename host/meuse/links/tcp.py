@@ -12,6 +12,7 @@ import errno
 import logging
 import resource
 import socket
+from collections.abc import Callable
 from typing import Any, cast
 
 from meuse.errors import NotReachable
@@ -36,6 +37,9 @@ KEEPALIVE_EVERY_S = 10
 KEEPALIVE_TRIES = 3
 
 
+# A listener that was full says that there is room again below this share.
+ROOM_AGAIN = 0.9
+
 # What the host opens beside its connections: journal, lake, console logs, ports, listeners.
 OTHER_DESCRIPTORS = 128
 
@@ -52,10 +56,19 @@ def room_for(connections: int) -> int:
 
 
 class TcpLink:
-    """Listens on one address; `address` is the real one once started. `handshakes`: TLS, None for none."""
+    """Listens on one address; `address` is the real one once started. `handshakes`: TLS, None for none.
+
+    `count(name)`: what a person may want to know of, here connections that were one too many.
+    """
 
     def __init__(
-        self, host: str, port: int, opened: Opened, max_connections: int, handshakes: tls.Handshakes | None = None
+        self,
+        host: str,
+        port: int,
+        opened: Opened,
+        max_connections: int,
+        count: Callable[[str], None],
+        handshakes: tls.Handshakes | None = None,
     ) -> None:
         self._host = host
         self._port = port
@@ -66,7 +79,8 @@ class TcpLink:
         self._server: asyncio.Server | None = None
         self._buffer = memoryview(bytearray(READ_BYTES))
         self.connections: set[_Connection] = set()
-        self.refused = 0
+        self._count = count
+        self._told_full = False
         self.address = f"{host}:{port}"
 
     async def start(self) -> None:
@@ -104,10 +118,18 @@ class TcpLink:
         return _Stranger(self, self._handshakes) if self._handshakes else _Connection(self)
 
     def full(self) -> bool:
-        """No room for one more; counts those who are sent away."""
+        """No room for one more; counts those who are sent away, and says so once."""
         under_way = len(self._handshakes.under_way) if self._handshakes else 0
-        full = len(self.connections) + under_way >= self._max_connections
-        self.refused += full
+        count = len(self.connections) + under_way
+        full = count >= self._max_connections
+        if full:
+            self._count(f"{self._kind}_refused")
+        if full and not self._told_full:
+            log.warning("%s %s: full with %d connections; more are closed at once", self._kind, self.address, count)
+            self._told_full = True
+        elif self._told_full and count < self._max_connections * ROOM_AGAIN:
+            log.info("%s %s: room for connections again", self._kind, self.address)
+            self._told_full = False
         return full
 
     def accept(self, connection: "_Connection", peer: str) -> Receiver | None:

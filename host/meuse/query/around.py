@@ -88,7 +88,7 @@ def boots(facts: Facts) -> Rows:
             facts.origin(row.stream).device,
             row.stream,
             row.boot,
-            _word(names.BOOT_CAUSES, row.cause),
+            word(names.BOOT_CAUSES, row.cause),
             row.firmware,
             row.seq,
             row.received_ms,
@@ -97,7 +97,7 @@ def boots(facts: Facts) -> Rows:
     )
 
 
-def _word(words: Sequence[str], code: int) -> str:
+def word(words: Sequence[str], code: int) -> str:
     """The code's name as one word; its number where this host knows no name."""
     word = words[code] if 0 <= code < len(words) else ""
     return word.replace(" ", "_") or f"code_{code}"
@@ -129,7 +129,7 @@ def gaps(db: sqlite3.Connection) -> Rows:
             (stream,),
         )
         for first_seq, last_seq, reason, source, recorded_ms in announced:
-            name = _word(names.GAP_REASONS, reason)
+            name = word(names.GAP_REASONS, reason)
             for first, end in covered.missing(first_seq, last_seq):
                 row = (device, stream, *_ends(first, end), name, source, recorded_ms)
                 rows.append(row)

@@ -99,13 +99,16 @@ def gaps(selection: Selection) -> str:
 
 
 def count_gaps(selection: Selection) -> str:
-    """How many gaps are announced, how many records they are, and whether some have no end.
+    """How many gaps are announced, how many records they are, whether some have no end, how many are power cuts.
+
+    Of a power cut a board knows only the most it may have cost: numbers it had reserved, used or not.
 
     Of the devices selected, at any time: to find out when would mean to read everything.
     """
     devices = f"device IN ({_listed(selection.devices)})" if selection.devices else "true"
     return (
-        "SELECT count(*), coalesce(sum(records), 0)::BIGINT, count(*) > count(records)"
+        "SELECT count(*), coalesce(sum(records), 0)::BIGINT, count(*) > count(records),"
+        " count(*) FILTER (reason = 'power_cut')"
         f" FROM gaps WHERE reason != 'awaited' AND {devices}"
     )
 

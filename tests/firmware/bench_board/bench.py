@@ -3,10 +3,9 @@
     micropython -X heapsize=... -m bench FOLDER     MICROPYPATH: the compiled firmware; MEUSE_UART0: its serial port;
     MEUSE_BLE: its Bluetooth radio, where it has one
 
-FOLDER holds config.msgpack, values.json (channel -> value, [-q], null for never ready, a text to raise; read again at
-each reading), served.CHANNEL (what was read, in order), speed (how many times faster its clock runs) and the board's
-own files. FOLDER/stop, once there, stops it; a
-reboot ends it with status 7.
+FOLDER holds config.msgpack, device (its id; bench-1 without), values.json (channel -> value, [-q], null for never
+ready, a text to raise; read again at each reading), served.CHANNEL (what was read, in order), speed (how many times
+faster its clock runs) and the board's own files. FOLDER/stop, once there, stops it; a reboot ends it with status 7.
 """
 
 import json
@@ -82,11 +81,34 @@ class Slots:
 sys.modules["meuse_board.card"] = Slots
 
 
+class Spi:
+    """A bus whose other end a test holds: a message is what to do (write, read, select) and how many or which."""
+
+    def __init__(self, fd):
+        self._port = open(fd, "r+b", buffering=0)
+
+    def write(self, data):
+        self._port.write(bytes((0, len(data))) + data)
+
+    def read(self, size):
+        self._port.write(bytes((1, size)))
+        data = b""
+        while len(data) < size:
+            data += self._port.read(size - len(data)) or sys.exit(3)
+        return data
+
+    def select(self, level):
+        self._port.write(bytes((2, level)))
+
+
+spi = Spi(int(os.getenv("MEUSE_SPI"))) if os.getenv("MEUSE_SPI") else None
+
+
 class Bench:
     """Hardware as the application knows it: descriptors for ports, a file for a watchdog."""
 
     def bus(self, name):
-        return None
+        return spi
 
     def serial(self, settings):
         """UART 0 is also what the board has without being told."""
@@ -96,7 +118,9 @@ class Bench:
         return open(int(os.getenv("MEUSE_UART%d" % number)), "r+b", buffering=0)
 
     def output(self, number):
-        """A pin whose levels are noted, from the first to the last, in FOLDER/pin.NUMBER."""
+        """A pin whose levels are noted, from the first to the last, in FOLDER/pin.NUMBER; 99 selects on the bus."""
+        if number == 99:
+            return spi.select
 
         def level(on):
             with open(folder + "/pin.%d" % number, "a") as f:
@@ -173,9 +197,17 @@ def radio():
     return ((bluetooth.pollable, bluetooth.drain),)
 
 
+def device():
+    try:
+        with open(folder + "/device") as f:
+            return f.read()
+    except OSError:
+        return "bench-1"
+
+
 config = Config(folder + "/config.msgpack")
 undone = config.begin()
-app = App(config.value, "bench-1", secret(), Bench(), clock(), random_u32, folder)
+app = App(config.value, device(), secret(), Bench(), clock(), random_u32, folder)
 if undone:
     app.problems.append("taken back: " + undone)
 app.run(radio())

@@ -220,12 +220,16 @@ def test_a_board_without_settings_starts_without():
 
 def test_a_damaged_copy_is_made_good_from_the_other():
     for name in (PATH, PATH + ".2"):
-        with Chip():
+        with Chip() as chip:
             save(PATH, packed(SETTINGS))
             with open(name, "r+b") as f:
                 f.seek(30)
                 f.write(b"\xff\xff")
-            assert Config(PATH).value == SETTINGS
+            before = chip.flash.operations
+            config = Config(PATH)
+            assert config.value == SETTINGS
+            assert chip.flash.operations == before, "outputs wait for the settings: nothing is written before"
+            config.begin()
             for copy in (PATH, PATH + ".2"):
                 with open(copy, "rb") as f:
                     assert packed(SETTINGS) in f.read(), copy

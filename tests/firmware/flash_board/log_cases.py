@@ -1,6 +1,7 @@
 """What the log does, case by case, on littlefs in a chip in RAM. Run by cases.py."""
 
 import os
+import random
 
 import vfs
 from flash import ERASE, RamFlash, mount
@@ -385,3 +386,94 @@ def test_wear_per_record_is_that_of_the_design():
         print("%.1f bytes, %.4f erases a record" % (programmed, erases))
         assert programmed < design_bytes, (batch, program_bytes, programmed)
         assert erases < design_erases * 1.15, (batch, program_bytes, erases)
+
+
+class Counter:
+    """Counts the bytes that a chip is asked for."""
+
+    def __init__(self, chip):
+        self.bytes = 0
+        self._read = chip.flash._read
+        chip.flash._read = self
+
+    def __call__(self, address, buffer):
+        self.bytes += len(buffer)
+        self._read(address, buffer)
+
+
+def look_through(chip):
+    """Asks for all records again and again, as an endpoint does in one round of the board after another.
+
+    -> (records by seq, rounds, most bytes that the chip was asked for in one of them)
+    """
+    log, counter, found, rounds, most = chip.log, Counter(chip), {}, 0, 0
+    end = log.next_seq()
+    while True:
+        missed = False
+        for begin in range(log.oldest(), end, 64):
+            log.search[0] = 4096
+            rounds += 1
+            counter.bytes = 0
+            for seq in range(begin, min(begin + 64, end)):
+                record = log.get(seq)
+                if record:
+                    found[seq] = record
+                elif log.search[0] <= 0:
+                    missed = True
+            most = max(most, counter.bytes)
+        if not missed:
+            return found, rounds, most
+
+
+def wreck(chip, seq, size, at=0, worst=400):
+    """Overwrites so much of the segment that begins with `seq`; `worst` bytes look like heads of long records."""
+    with open("%s/%08x" % (FOLDER, seq), "r+b") as f:
+        f.seek(at)
+        f.write(b"\x0f\xf0\x90\x00" * (worst // 4))
+        for _ in range(size - worst):
+            f.write(bytes((random.getrandbits(8),)))
+
+
+def test_a_large_segment_damaged_at_its_start_is_looked_through_little_by_little():
+    with Chip(blocks=96, segment_bytes=131072, flush_records=64) as chip:
+        random.seed(7)
+        chip.fill(1500, 60)
+        kept, _, usual = look_through(chip)
+        assert chip.log.close() and len(chip.files()) == 1
+        wreck(chip, 1, 20000, 0, 2000)
+        chip.reboot()
+        found, rounds, most = look_through(chip)
+        lost = [seq for seq in kept if seq not in found]
+        lost.sort()
+        assert lost == list(range(1, len(lost) + 1)) and 250 < len(lost) < 300, lost
+        assert [seq for seq in found if found[seq] != kept.get(seq)] == []
+        chip.log.tick(0)
+        assert chip.gaps() == [(1, lost[-1], GAP_CORRUPT)] and chip.log.corrupt == 1
+        print("20 kB of a segment damaged: at most", most, "bytes in one of", rounds, "rounds; usual are", usual)
+        assert most < usual + 32 * 1024, "no round takes much longer because of it"
+
+
+def test_damaged_places_in_several_segments_are_all_announced():
+    with Chip(segment_bytes=4000, flush_records=16) as chip:
+        random.seed(8)
+        for _ in range(12):
+            chip.fill(16, 60)
+            chip.log.flush()
+        assert chip.log.close()
+        names = [int(name, 16) for name in chip.files()]
+        assert len(names) > 3
+        wreck(chip, names[0], 1200)
+        wreck(chip, names[0], 300, 2000, 0)
+        wreck(chip, names[2], 2400, 160)
+        chip.reboot()
+        found, _, _ = look_through(chip)
+        chip.log.tick(0)
+        lost = [seq for seq in range(1, 193) if seq not in found]
+        gaps = chip.gaps()
+        assert [seq for seq in lost if not any([a <= seq <= b for a, b, _ in gaps])] == []
+        assert 40 < len(lost) < 70 and [reason for _, _, reason in gaps] == [GAP_CORRUPT] * 3, (lost, gaps)
+        assert [seq for seq in found if any([a <= seq <= b for a, b, _ in gaps])] == []
+        again, _, _ = look_through(chip)
+        assert len(again) == len(found) + 3, "and the GAPs"
+        chip.log.tick(1)
+        assert chip.gaps() == gaps and chip.log.corrupt == 3

@@ -1,0 +1,435 @@
+"""Publishes what becomes durable, and remembers how far it has come; see progress.py for the two lanes.
+
+A record counts as published when the broker has acknowledged all its messages (PUBACK), which says nothing about
+subscribers and never lets a board forget anything. Never on the way of an acknowledgement: records are read and
+decoded on the journal's reading thread, and what is on its way is bounded. A broker that is away costs nothing: young
+readings go out first when it is back, what was missed follows.
+"""
+
+import asyncio
+import logging
+import ssl
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Final
+
+from meuse_protocol.received import RangeSet
+
+from meuse.bridge import Bridge
+from meuse.catalog import Origin
+from meuse.clock import Clock
+from meuse.config import BrokerAddress
+from meuse.decode import Block
+from meuse.errors import JournalError
+from meuse.journal.sqlite import SqliteJournal
+from meuse.lake.files import journal_id
+from meuse.links.broker import BrokerConnection, Publishing, Will
+from meuse.links.steady import Steady
+from meuse.topics import forms, homeassistant, progress
+from meuse.topics.forms import Timed
+from meuse.topics.lane import Entry, Lane
+from meuse.topics.latest import Latest
+from meuse.topics.names import HOST_STATE, LATEST, ROOT, moment
+from meuse.topics.reader import TAKE_RECORDS, Message, Reader, Taken
+from meuse.topics.shelf import Shelf
+from meuse.topics.watch import Watch, heard_before
+
+log = logging.getLogger(__name__)
+
+# Messages on their way to the broker: enough to hide its answer behind the next ones.
+WINDOW: Final = 100
+
+# Messages handed over before the event loop may do something else: 1 to 2 ms.
+BURST: Final = 16
+
+# Progress is written so often; what was published since is published again after a crash.
+SAVE_S: Final = 1.0
+WATCH_S: Final = 2.0
+
+# With many devices looking takes long: no more than a twentieth of the time.
+WATCH_SHARE: Final = 20
+
+# The newest values are written so often; after a crash they are made good from the journal, from so many records.
+SHELVE_S: Final = 30.0
+RESTORE_RECORDS: Final = 20_000
+
+LATEST_S: Final = 0.5
+IDLE_S: Final = 1.0
+
+# A broker that acknowledges nothing for so long is given up, and tried anew.
+ANSWER_S: Final = 30.0
+
+
+@dataclass(frozen=True)
+class Options:
+    """Of [mqtt]; times in ms."""
+
+    live_within_ms: int
+    silent_after_ms: int
+    raw: bool
+    discovery: str  # prefix, or empty
+
+
+@dataclass(slots=True)
+class _Sent:
+    """One message that is not acknowledged yet: of a record, or retained."""
+
+    at: float
+    entry: Entry | None
+    retained: Message | None
+
+
+class Publisher:
+    """`await open()`, then `run()` as a task; cancel it to stop, then `finish()`."""
+
+    def __init__(
+        self,
+        journal: SqliteJournal,
+        bridge: Bridge,
+        clock: Clock,
+        options: Options,
+        broker: BrokerAddress,
+        secure: ssl.SSLContext | None,
+    ) -> None:
+        self._journal = journal
+        self._bridge = bridge
+        self._clock = clock
+        self._options = options
+        self._broker = broker
+        self._secure = secure
+        self._steady = Steady(f"topics: broker {broker.host}:{broker.port}", log)
+        self._connection: BrokerConnection | None = None
+        self._unacknowledged: dict[int, _Sent] = {}
+        self._wake = asyncio.Event()
+        self._latest = Latest()
+        self._news: set[str] = set()  # devices whose latest values changed
+        self._latest_at = 0.0
+        self._announced: set[tuple[str, str]] = set()
+        self._beside_due = True  # events or gaps may have come
+        self._changed = False
+        self._burst = 0
+        self._shelved_at = 0.0
+        self._began_ms = clock.utc_ms()
+        self.published = 0  # messages that the broker acknowledged
+
+    async def open(self) -> None:
+        """Take up where the last host stopped; raises JournalError."""
+        at = await self._journal.read(progress.load)
+        journal = await self._journal.read(journal_id)
+        self._shelf = Shelf(await self._journal.read(progress.retained))
+        self._before = await self._journal.read(heard_before)
+        self._reader = Reader(journal, self._options.live_within_ms, self._options.raw)
+        await self._journal.read(self._reader.learn)
+        self._live, self._backlog = Lane(at.live), Lane()
+        self._events, self._gaps = Lane(at.event), Lane(at.gap)
+        self._late, self._waiting = at.late, at.waiting
+        # What they waited for may have been passed, and not written down, just before a crash.
+        self._reconsider([id for first, last in self._waiting.ranges() for id in range(first, last + 1)])
+        self._shelved = at.shelved
+        await self._restore_latest(at.shelved, at.live)
+        for topic in self._shelf.topics():
+            if not topic.startswith((f"{ROOT}/", self._options.discovery + "/")):
+                self._shelf.clear(topic)  # announced under a prefix that is not wanted any more
+        silent_ms = self._options.silent_after_ms
+        self._watch = Watch(
+            self._bridge, self._reader, self._latest, self._shelf, silent_ms, self._bridge.commits.event
+        )
+        self._journal.grown.append(self._grown)
+
+    async def run(self) -> None:
+        """Until cancelled. Trouble with broker or disk is told and tried again, never raised."""
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._steady.run(self._serve))
+            group.create_task(self._keep_watch())
+            group.create_task(self._keep_saving())
+
+    async def finish(self) -> None:
+        """Write how far it has come; raises JournalError."""
+        await self._save(everything=True)
+
+    @property
+    def connected(self) -> bool:
+        return self._connection is not None
+
+    # -- beside the broker
+
+    async def _keep_watch(self) -> None:
+        while True:
+            began = time.monotonic()
+            await self._watch.look(self._before)
+            if self._shelf.due:
+                self._wake.set()
+            await asyncio.sleep(max(WATCH_S, WATCH_SHARE * (time.monotonic() - began)))
+
+    async def _keep_saving(self) -> None:
+        while True:
+            await asyncio.sleep(SAVE_S)
+            try:
+                await self._expire()
+                if self._changed:
+                    await self._save()
+            except JournalError:
+                self._changed = True  # the commit queue has said what is wrong
+
+    async def _save(self, everything: bool = False) -> None:
+        """In one transaction; the newest values, which change with every reading, only now and then."""
+        self._changed = False
+        for ids in (self._late, self._waiting):
+            progress.bound(ids)
+        self._settle()
+        # Copies: the other thread writes while this one goes on.
+        late, waiting = _copy(self._late), _copy(self._waiting)
+        shelve = everything or time.monotonic() - self._shelved_at >= SHELVE_S
+        now = progress.Progress(self._live.done, late, waiting, self._events.done, self._gaps.done, self._shelved)
+        if shelve:
+            self._shelved_at, self._shelved = time.monotonic(), now.safe
+            self._put_latest()
+            now = now._replace(shelved=now.safe)
+        changed = self._shelf.unsaved("" if shelve else f"/{LATEST}")
+        try:
+            await self._journal.write(partial(progress.save, now=now, retained=changed, at_ms=self._clock.utc_ms()))
+        except JournalError:
+            self._shelf.not_saved(changed)
+            raise
+
+    async def _restore_latest(self, shelved: int, live: int) -> None:
+        """The newest values as they stood, and what was published since they were written."""
+        for payload in self._shelf.standing(f"/{LATEST}").values():
+            self._latest.restore(payload)
+        after = max(shelved, live - RESTORE_RECORDS)
+        while after < live:
+            found, after_that = await self._journal.read(partial(self._reader.seen, after=after, last=live))
+            for block, when in found:
+                self._take_readings(block, when)
+            after = after_that or live
+
+    async def _expire(self) -> None:
+        """What has waited for a day goes as it is."""
+        if not self._waiting.last():
+            return
+        first, last = self._waiting.ranges()[0]
+        gone = await self._journal.read(
+            partial(self._reader.expired, first=first, last=last, now_ms=self._clock.utc_ms())
+        )
+        if gone:
+            self._reconsider(range(first, gone + 1))
+
+    def _reconsider(self, ids: Iterable[int]) -> None:
+        """These of the waiting records go to the backlog, which looks again whether they must wait."""
+        moved = [id for id in ids if self._waiting.contains(id)]
+        for id in moved:
+            self._waiting.discard(id)
+            self._late.add(id)
+        if moved:
+            self._changed = True
+            self._wake.set()
+
+    def _grown(self) -> None:
+        """Something was committed."""
+        self._beside_due = True
+        self._wake.set()
+
+    # -- the broker
+
+    async def _serve(self) -> str:
+        """One connection, from its beginning to its end -> why it ended."""
+        for lane in (self._live, self._events, self._gaps):
+            lane.restart()
+        self._backlog.restart(0)  # the other lane will note some again that this one has passed
+        self._unacknowledged.clear()
+        self._beside_due = True
+        will = Will(HOST_STATE, self._host_state("offline"))
+        publishing = Publishing(self._acknowledged, WINDOW, will)
+        connection = BrokerConnection(self._broker, self._secure, _ignore, self._wake.set, publishing)
+        flowing: asyncio.Task[None] | None = None
+        try:
+            await connection.open()
+            self._connection = connection
+            self._steady.connected()
+            self._shelf.put(HOST_STATE, self._host_state("online"))
+            self._shelf.again()
+            flowing = asyncio.create_task(self._flow(connection))
+            ends: set[asyncio.Future[Any]] = {flowing, connection.lost}
+            await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
+            if flowing.done():
+                flowing.result()
+            return connection.lost.result()
+        except OSError as error:
+            return error.strerror or str(error)
+        finally:
+            self._connection = None
+            if flowing is not None:
+                flowing.cancel()
+                await asyncio.gather(flowing, return_exceptions=True)
+            if connection.writable:
+                connection.publish(*will, qos=1, retain=True)
+            connection.close()
+
+    def _host_state(self, presence: str) -> bytes:
+        """Written at the beginning, since the broker says the last word."""
+        return forms.to_json({"presence": presence, "started_at": moment(self._began_ms)})
+
+    def _acknowledged(self, number: int) -> None:
+        """A PUBACK came."""
+        sent = self._unacknowledged.pop(number, None)
+        if sent is None:
+            return
+        self.published += 1
+        if sent.entry is not None:
+            sent.entry.left -= 1
+        elif sent.retained is not None:
+            self._shelf.acknowledged(*sent.retained)
+        self._changed = True
+        self._wake.set()
+
+    async def _flow(self, connection: BrokerConnection) -> None:
+        """What is most wanted first, again and again."""
+        while True:
+            self._wake.clear()
+            try:
+                moved = await self._publish_shelf(connection)
+                moved += await self._publish_beside(connection)
+                moved += await self._publish_live(connection)
+                moved += await self._publish_backlog(connection)
+            except JournalError:  # told by the commit queue
+                moved = 0
+            self._settle()
+            if not moved:
+                await self._wait(LATEST_S if self._news else IDLE_S)
+
+    async def _publish_shelf(self, connection: BrokerConnection) -> int:
+        now = time.monotonic()
+        if self._news and now - self._latest_at >= LATEST_S:
+            self._latest_at = now
+            self._put_latest()
+        count = 0
+        for topic, payload in self._shelf.take(TAKE_RECORDS):
+            await self._publish(connection, Message(topic, payload), None)
+            count += 1
+        return count
+
+    def _put_latest(self) -> None:
+        for device in self._news:
+            self._shelf.put(*self._latest.message(device, self._clock.utc_ms()))
+        self._news.clear()
+
+    async def _publish_beside(self, connection: BrokerConnection) -> int:
+        """Events and gaps."""
+        if not self._beside_due:
+            return 0
+        self._beside_due = False
+        count = 0
+        for lane, read in ((self._events, self._reader.events), (self._gaps, self._reader.gaps)):
+            found = await self._journal.read(partial(read, after=lane.read))
+            self._beside_due = self._beside_due or len(found) >= TAKE_RECORDS
+            for taken in found:
+                await self._publish_taken(connection, lane, taken)
+            count += len(found)
+        return count
+
+    async def _publish_live(self, connection: BrokerConnection) -> int:
+        lane = self._live
+        if self._journal.last_id <= lane.read:
+            return 0
+        batch = await self._journal.read(partial(self._reader.live, after=lane.read, now_ms=self._clock.utc_ms()))
+        if batch.passed > lane.read:
+            self._late.add_range(lane.read + 1, batch.passed)
+            lane.add(batch.passed, 0)
+        for taken in batch.taken:
+            if taken.late:
+                self._late.add(taken.id)
+            await self._publish_taken(connection, lane, taken)
+        await self._resolve(batch.resolved)
+        return len(batch.taken) + (batch.passed > 0)
+
+    async def _publish_backlog(self, connection: BrokerConnection) -> int:
+        """One step only: then whatever is young goes first again."""
+        lane = self._backlog
+        if lane.idle and not progress.clipped(self._late, lane.read + 1, 1):
+            lane.restart(0)  # what was noted behind it meanwhile
+        ranges = progress.clipped(self._late, lane.read + 1, TAKE_RECORDS)
+        if not ranges:
+            return 0
+        batch = await self._journal.read(partial(self._reader.late, ranges=ranges, now_ms=self._clock.utc_ms()))
+        there = {taken.id for taken in batch.taken if not taken.waits}
+        for first, last in ranges:
+            for id in range(first, min(last, batch.passed) + 1):
+                if id not in there:
+                    self._late.discard(id)
+        for taken in batch.taken:
+            await self._publish_taken(connection, lane, taken)
+        lane.read = batch.passed
+        await self._resolve(batch.resolved)
+        return 1
+
+    async def _resolve(self, streams: set[int]) -> None:
+        """Something came that records of these streams may have waited for."""
+        if streams and self._waiting.last():
+            first, last = self._waiting.ranges()[0][0], self._waiting.last()
+            self._reconsider(
+                await self._journal.read(partial(self._reader.resolved, streams=streams, first=first, last=last))
+            )
+
+    async def _publish_taken(self, connection: BrokerConnection, lane: Lane, taken: Taken) -> None:
+        if taken.waits:
+            self._waiting.add(taken.id)
+            if lane is self._backlog:
+                return  # in one of the two only, since it may go back at any time
+        if taken.readings is not None:
+            self._take_readings(*taken.readings)
+        entry = lane.add(taken.id, len(taken.messages))
+        for message in taken.messages:
+            await self._publish(connection, message, entry)
+
+    def _take_readings(self, block: Block, when: Timed) -> None:
+        origin = self._reader.facts.origin(block.stored.stream)
+        if self._latest.take(block, when, origin):
+            self._news.add(origin.device)
+        if self._options.discovery:
+            self._announce(block, origin)
+
+    def _announce(self, block: Block, origin: Origin) -> None:
+        for channel, unit, _, flags in block.channels:
+            if (origin.device, channel) not in self._announced:
+                self._announced.add((origin.device, channel))
+                self._shelf.put(*homeassistant.message(self._options.discovery, origin, channel, unit, flags))
+
+    async def _publish(self, connection: BrokerConnection, message: Message, entry: Entry | None) -> None:
+        """As soon as there is room; `entry`: of a record, None: retained."""
+        while len(self._unacknowledged) >= WINDOW or not connection.writable:
+            self._wake.clear()
+            await self._wait(IDLE_S)
+        if self._burst >= BURST:  # boards come first
+            self._burst = 0
+            await asyncio.sleep(0)
+        self._burst += 1
+        retained = None if entry is not None else message
+        number = connection.publish(message.topic, message.payload, qos=1, retain=retained is not None)
+        self._unacknowledged[number] = _Sent(time.monotonic(), entry, retained)
+
+    async def _wait(self, seconds: float) -> None:
+        """Until something happens; OSError when the broker owes an answer for too long."""
+        try:
+            async with asyncio.timeout(seconds):
+                await self._wake.wait()
+        except TimeoutError:
+            oldest = next(iter(self._unacknowledged.values()), None)
+            if oldest is not None and time.monotonic() - oldest.at > ANSWER_S:
+                raise OSError("the broker acknowledges nothing") from None
+
+    def _settle(self) -> None:
+        """What the broker has need not be read again."""
+        for lane in (self._live, self._events, self._gaps):
+            lane.settle()
+        for id in self._backlog.settle():
+            self._late.discard(id)
+
+
+def _copy(ids: RangeSet) -> RangeSet:
+    return RangeSet.from_bytes(ids.to_bytes())
+
+
+def _ignore(topic: str, payload: bytes) -> None:
+    """Nothing is subscribed to."""
