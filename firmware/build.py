@@ -37,6 +37,7 @@ PACKAGES = {"meuse_board": FIRMWARE / "meuse_board", "meuse_protocol": ROOT / "p
 LATE = (  # loaded by name when the settings or a person ask for them, or given back after boot: not part of the core
     "meuse_board.drivers.",
     "meuse_board.links.",
+    "meuse_board.commands",
     "meuse_board.console",
     "meuse_board.wording",
     "meuse_board.config",
@@ -58,6 +59,8 @@ LATE = (  # loaded by name when the settings or a person ask for them, or given 
     "meuse_board.radio",
     "meuse_board.relay",
     "meuse_protocol.carried",
+    "meuse_protocol.commands",
+    "meuse_protocol.conditions",
     "meuse_protocol.fragments",
     "meuse_protocol.sealing",
     "meuse_protocol.shared_endpoint",

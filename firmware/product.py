@@ -34,7 +34,9 @@ from product_keys import (  # noqa: E402
     LOG,
     MODEM,
     NEED_A_KEY,
+    OP_KINDS,
     OUTPUT,
+    OWN_OPS,
     PRODUCT,
     SEVERAL,
     USUAL_COST,
@@ -125,6 +127,9 @@ def settings(path: Path, host: str | None = None, links: Sequence[str] = (), key
         raise table.error("links", "readings need a way out: add [[links]]")
     _refuse_relay_without_way_up(out["links"], table)
     out["outputs"] = [t.take(OUTPUT) for t in table.array("outputs")]
+    ops = [_op(name, t, out) for name, t in table.tables("ops")]
+    if ops:
+        out["ops"] = ops
     table.done()
     for i, link in enumerate(out["links"]):
         if link["kind"] == "lora" and out["buses"].get(link["bus"], {}).get("kind") != "spi":
@@ -242,6 +247,23 @@ def _unnamed(link: Settings) -> None:
     for name, key in LINKS[link["kind"]].items():
         if key.default is not None and link.get(key.name or name) == key.default:
             del link[key.name or name]
+
+
+def _op(name: str, t: Table, out: Settings) -> Settings:
+    """One thing that the host may ask of the board."""
+    kind = t.choice("kind", tuple(OP_KINDS))
+    op: Settings = {"name": name, "kind": kind, **t.take(OP_KINDS[kind])}
+    if name in OWN_OPS:
+        raise t.error("kind", f"{name!r} is an op that every board has; give it another name")
+    if kind == "output" and op["output"] not in [output["name"] for output in out["outputs"]]:
+        raise t.error("output", f"there is no output {op['output']!r}: add it under [[outputs]]")
+    if kind == "setting" and op["low"] > op["high"]:
+        raise t.error("high", "is less than low")
+    channels = [c["name"] for group in out["groups"] for c in group["channels"]]
+    for condition in op.get("if", []):
+        if condition[0] not in channels:
+            raise t.error("if", f"there is no channel {condition[0]!r}")
+    return op
 
 
 def _complete_mqtt(t: Table, link: Settings) -> None:

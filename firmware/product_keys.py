@@ -13,6 +13,9 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
+from meuse_protocol.condition_text import condition_of
+from meuse_protocol.errors import LocalError
+
 NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,31}")
 DURATION = re.compile(r"(\d+) ?(ms|s|min|h|d)")
 SIZE = re.compile(r"(\d+) ?([kM])B")
@@ -267,6 +270,17 @@ def lorawan_bytes(value: Any) -> int:
     return whole(51, 242)(value)
 
 
+def conditions(value: Any) -> list[Any]:
+    """Of the form that travels: [[channel, comparison, number, exp10], ...]."""
+    texts = [value] if isinstance(value, str) else value
+    if not isinstance(texts, list) or not all(isinstance(text, str) for text in texts):
+        raise ValueError('is a condition like "flue_temp < 60", or a list of them')
+    try:
+        return [condition_of(text) for text in texts]
+    except LocalError as e:
+        raise ValueError(f'is a condition like "flue_temp < 60" ({e})') from None
+
+
 pin = whole(0, 99)
 anything = text(r".{1,64}", "a text of 1 to 64 characters")
 level = one_of(0, 1)
@@ -296,6 +310,23 @@ OUTPUT = {
     "pin": Key(pin, required=True),
     "safe": Key(level, 0),
 }
+OP_KINDS: dict[str, dict[str, Key]] = {  # what the host may ask for; `if`: a condition, or a list of them
+    "output": {
+        "output": Key(text(NAME.pattern, "the name of an output"), required=True),
+        "lease": Key(duration(100, DAY_MS), 60_000, "lease_ms"),
+        "if": Key(conditions),
+        "dangerous": Key(flag),
+    },
+    "setting": {
+        "setting": Key(text(r"[a-z0-9_.-]{1,128}", "a key path as `config get` shows it"), required=True),
+        "low": Key(whole(-(10**9), 10**9), required=True),
+        "high": Key(whole(-(10**9), 10**9), required=True),
+        "if": Key(conditions),
+        "dangerous": Key(flag),
+    },
+    "stats": {},
+}
+OWN_OPS = ("safe", "renew", "commit")  # every board with ops has these
 BUSES = {
     "onewire": {"pin": Key(pin, required=True)},
     "i2c": {

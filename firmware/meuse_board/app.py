@@ -6,6 +6,7 @@
 settings, the product compiled by the PC (a dict that App takes apart; all keys optional):
     product, version   str, told in BOOT
     outputs            [{name, pin, safe}]                            outputs.py
+    ops                [{name, kind, ...}]                            commands.py, which has an App of its own
     buses              {name: {kind: i2c|spi|onewire, ...}}           hardware.py
     links              [{kind: uart|tcp|..., carries?: all|alarms|nothing, cost?, budget_kb?, sealed?, mac_bytes?}]
                                                                       links/<kind>.py, wiring.py

@@ -1,6 +1,6 @@
 """First thing at boot, before anything that takes time or could fail: what the board drives goes to its safe state.
 
-Knows nothing of commands yet.
+Knows nothing of commands: see commands.py.
 """
 
 

@@ -86,6 +86,8 @@ class Bridge:
         self._window = WINDOW
         self._held = False
         self._stopping = False
+        self.arrived: Callable[[int], None] = lambda stream: None  # a board is there (again)
+        self.answered: Callable[[], None] = lambda: None  # a RESULT came, and is not durable yet
         identity.bound = self._bound
         self._violations = Rate(VIOLATIONS_PER_MINUTE, 60_000)
 
@@ -201,6 +203,7 @@ class Bridge:
         if self.presences.joined(device, stream, False, name, self.clock.utc_ms()):
             log.info("%s: on %s", device, name)
             self.commits.event("link-up", device, name)
+        self.arrived(stream)
 
     def greeted(self, session: Session, before: str | None, hello: Hello) -> None:
         """A HELLO held; `before`: the device that was bound on this connection until now."""
@@ -214,6 +217,7 @@ class Bridge:
             self.commits.event("link-up", device, name)
         self.commits.binding(Binding(stream, device, now_ms, hello.next_seq, new=False))
         self._later(ASK_AFTER_S * self._rarity(session), session, self._ask, hello)
+        self.arrived(stream)
 
     def relayed(self, session: Session) -> None:
         """A relay speaks there. Nothing tells when a board behind it is gone, but that it says nothing."""
@@ -279,6 +283,13 @@ class Bridge:
         else:
             return
         self._later(ASK_AGAIN_S * self._rarity(session), session, self._ask, hello)
+
+    def session_of(self, device: str) -> Session | None:
+        """Where this device is heard now, the connection that carries its records first."""
+        known = self.presences.devices.get(device)
+        there = [session for session in self.sessions if device in session.devices]
+        there.sort(key=lambda session: known is None or session.name != known.link)
+        return there[0] if there else None
 
     def count(self, name: str, by: int = 1) -> None:
         self.counters[name] = self.counters.get(name, 0) + by

@@ -1,4 +1,4 @@
-"""What the host does now and then beside the links: purge old records, watch that readers keep up."""
+"""What the host does now and then beside the links: purge old records and commands, watch that readers keep up."""
 
 import asyncio
 import logging
@@ -6,6 +6,7 @@ import sqlite3
 from collections.abc import Callable
 
 from meuse.clock import Clock
+from meuse.commands import table
 from meuse.errors import JournalError
 from meuse.journal.sqlite import SqliteJournal
 
@@ -30,6 +31,7 @@ async def keep(journal: SqliteJournal, clock: Clock, keep_days: int, readers: tu
             # Each step is a transaction of its own, so commits go between them.
             while await journal.purge(before_ms, readers):
                 pass
+            await journal.write(lambda db: table.purge(db, clock.utc_ms() - keep_days * DAY_MS))
             late = await journal.read(lambda db: _behind(db, clock.utc_ms() - BEHIND_MS))
             for reader in sorted(late - behind):
                 log.warning("reader %s is more than two days behind; see meuse doctor", reader)

@@ -17,6 +17,7 @@ from meuse import announced, housekeeping
 from meuse.bridge import Bridge
 from meuse.bus_session import Bus
 from meuse.clock import Clock
+from meuse.commands.commander import Commander
 from meuse.config import Settings, parse_address, parse_duration
 from meuse.console_log import FOLDER as CONSOLE_FOLDER
 from meuse.console_log import ConsoleLogs
@@ -107,7 +108,9 @@ class Host:
         self._committing = asyncio.create_task(self.commits.run(), name="commit queue")
         readers = (*READERS, progress.CURSOR) if settings.mqtt.wanted else READERS
         keep = housekeeping.keep(self.journal, clock, settings.journal.keep_days, readers, self.commits.event)
-        for name, work in {"lake": self.lake.run(), "keep": keep, "status": self.status.run()}.items():
+        commands = Commander(self.journal, self.bridge).run()
+        works = {"lake": self.lake.run(), "keep": keep, "status": self.status.run(), "commands": commands}
+        for name, work in works.items():
             self._beside.append(asyncio.create_task(work, name=name))
 
     async def _start_links(self) -> None:

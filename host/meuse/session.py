@@ -16,7 +16,7 @@ from meuse_protocol.host_endpoint import (
     Record,
     Violation,
 )
-from meuse_protocol.messages import ANCHOR, BLOB, SCHEMA
+from meuse_protocol.messages import ANCHOR, BLOB, RESULT, SCHEMA
 
 from meuse.deframer import FastDeframer, Packets
 from meuse.journal.batch import Gap, Row, Twin
@@ -180,6 +180,11 @@ class Session:
         self._endpoint.need(stream, what, items, self._bridge.clock.now_ms())
         self._pump()
 
+    def command(self, stream: int, cid: int, deadline: list[int], op: str, arg: object) -> None:
+        """Send this CMD once."""
+        self._endpoint.command(stream, cid, deadline, op, arg)
+        self._pump()
+
     def hold(self, held: bool, window: int) -> None:
         """Stop or resume reading, and tell the boards how much they may have in flight."""
         self._wire.hold(held)
@@ -216,6 +221,8 @@ class Session:
             commits.record(self, row)
             if event.type in (SCHEMA, ANCHOR):
                 self._bridge.noted(state.stream, event.type, event.record)
+            elif event.type == RESULT:
+                self._bridge.answered()
             elif event.type == BLOB:
                 self._bridge.said(state.device, event.record)
         elif isinstance(event, Duplicate):

@@ -182,6 +182,9 @@ class Replies:
         return True
 
     def command(self, due: Due, body: "tuple[Any, ...]") -> None:
+        """One CMD; nothing if the same still waits for a wire that takes it."""
+        if body in due.commands:
+            return
         if len(due.commands) >= COMMANDS_MAX:
             raise LocalError("more than %d commands wait" % COMMANDS_MAX)
         due.commands.append(body)

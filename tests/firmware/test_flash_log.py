@@ -33,7 +33,7 @@ def counts(out: str) -> dict[str, Any]:
     return dict(json.loads(out.strip().splitlines()[-1]))
 
 
-@pytest.mark.parametrize("module", ["log_cases", "config_cases", "kept_cases"])
+@pytest.mark.parametrize("module", ["log_cases", "config_cases", "kept_cases", "command_cases"])
 def test_cases(micropython: str, module: str) -> None:
     out = finish(start(micropython, "cases.py", module))
     assert int(out.split()[-2]) >= 2

@@ -356,9 +356,11 @@ def test_every_key_is_documented_and_every_documented_key_exists(root: Path) -> 
     named = set(re.findall(r"`(?:batch\.|log\.|health\.)?([a-z0-9_]+)`", text))
     tables = [keys.PRODUCT, keys.BATCH, keys.LOG, keys.HEALTH, keys.OUTPUT, keys.CHANNEL, keys.SEVERAL]
     tables += [*keys.BUSES.values(), *keys.LINKS.values(), *(d[0] for d in keys.DRIVERS.values())]
+    tables += keys.OP_KINDS.values()
     known = {name for table in tables for name in table} | {"driver", "bus"}
     assert known - named == set(), "known, and not documented"
     words = {"ds18b20", "max31855", "ads1115", "pulse", "digital", "every_1s", "change_100ms", "m3", "false"}
+    words |= {"ops", *keys.OWN_OPS}
     assert named - known <= words, "documented, and not known"
 
 

@@ -45,6 +45,7 @@ class Pins:
         self._pulls: dict[int, int] = {}
         self._triggers: dict[int, int] = {}
         self.outputs: dict[int, int] = {}  # by the board
+        self.switched: dict[int, int] = {}  # how often the board has driven it from 0 to 1
         self.readers: dict[int, Callable[[], int]] = {}  # who answers a read itself
         self.watchers: dict[int, Callable[[int], None]] = {}  # who is told of the board's output
         self.observers: dict[int, Callable[[], None]] = {}  # who notes that the board looked
@@ -73,6 +74,7 @@ class Pins:
 
     def write(self, pin: int, level: int) -> None:
         before = self.outputs.get(pin, 1)
+        self.switched[pin] = self.switched.get(pin, 0) + (level > before)
         self.outputs[pin] = level
         if pin in self.watchers and level != before:
             self.watchers[pin](level)

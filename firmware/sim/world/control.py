@@ -2,6 +2,7 @@
 
     {"do": "unplug"} {"do": "replug"}   the serial cable      {"do": "network", "on": false}   Wi-Fi
     {"do": "kill"}   power cut          {"do": "off"} {"do": "on"}   the supply of board and sensors
+    {"do": "trap", "pin": 26}           a power cut the moment the board drives this output high, once
     {"do": "noise", "bytes": 64, "to": "host", "seed": 1}     random bytes on the serial line, "to": also "board"
     {"do": "fault", "name": "flue-open", "on": true}          null: as the scenario's time window says
     {"do": "status"} {"do": "stop"}
@@ -21,7 +22,7 @@ from pathlib import Path
 NAME_BYTES = 100  # a socket's path may have 107
 LINE_BYTES = 4096
 
-COMMANDS = ("unplug", "replug", "noise", "network", "kill", "off", "on", "fault", "status", "stop")
+COMMANDS = ("unplug", "replug", "noise", "network", "kill", "off", "on", "fault", "trap", "status", "stop")
 
 Handler = Callable[[dict[str, object]], dict[str, object]]
 

@@ -13,6 +13,7 @@ from .buses import I2cBus, I2cDevice, OneWireLine, Pins, SpiBus, SpiDevice
 from .channel import Channel
 from .clock import WorldClock
 from .devices.ads1115 import Ads1115, Loop
+from .devices.contactor import Contactor
 from .devices.ds18b20 import Ds18b20
 from .devices.max31855 import Max31855
 from .devices.pulse import Meter, PulseContact
@@ -59,6 +60,9 @@ class Parts:
         channel = self.channel(spec.channel)
         return Switch(list(spec.pins), channel, spec.closed_low, self.fault(spec.name))
 
+    def contactor(self, spec: DeviceSpec) -> Contactor:
+        return Contactor(spec.pins[0], spec.pins[1], spec.closed_low, self.fault(spec.name))
+
     def pulse(self, spec: DeviceSpec) -> PulseContact:
         assert spec.channel is not None, "the scenario gives a meter its channel"
         names = (spec.channel.name, spec.channel.decimals)
@@ -85,6 +89,8 @@ class Hardware:
                 spi[spec.line].append(parts.max31855(spec))
             elif spec.model == "switch":
                 parts.switch(spec).attach(self.pins)
+            elif spec.model == "contactor":
+                parts.contactor(spec).attach(self.pins)
             elif spec.model == "pulse":
                 meter = parts.pulse(spec)
                 meter.attach(self.pins)

@@ -21,9 +21,10 @@ FAULT_KINDS = {
     "ads1115": ("missing", "stuck"),
     "loop": ("low", "open"),
     "switch": ("stuck",),
+    "contactor": ("stuck",),
     "pulse": ("bounce", "stuck"),
 }
-MODELS = ("ds18b20", "max31855", "ads1115", "switch", "pulse")
+MODELS = ("ds18b20", "max31855", "ads1115", "switch", "contactor", "pulse")
 NEVER_S = 10**12  # a fault without a window is switched by hand only
 
 
@@ -185,6 +186,11 @@ def _switch(t: Table, name: str, trace: Trace) -> DeviceSpec:
     )
 
 
+def _contactor(t: Table, name: str, trace: Trace) -> DeviceSpec:
+    pins = (t.integer("coil", 0, 255), t.integer("contact", 0, 255))
+    return DeviceSpec(name, "contactor", pins=pins, closed_low=t.flag("closed_low", True))
+
+
 def _pulse(t: Table, name: str, trace: Trace) -> DeviceSpec:
     rates = t.integers("per_hour", 0, 100_000)
     if len(rates) != 24:
@@ -205,6 +211,7 @@ _READERS = {
     "max31855": _max31855,
     "ads1115": _ads1115,
     "switch": _switch,
+    "contactor": _contactor,
     "pulse": _pulse,
 }
 

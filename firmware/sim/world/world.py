@@ -124,6 +124,7 @@ class World:
             "noise": lambda: self._noise(command),
             "network": lambda: self._network(command),
             "fault": lambda: self._fault(command),
+            "trap": lambda: self._trap(command),
         }
         if what == "status":
             return self._status()
@@ -140,6 +141,20 @@ class World:
 
     def _network(self, command: dict[str, object]) -> None:
         self._board.network = bool(command.get("on", True))
+
+    def _trap(self, command: dict[str, object]) -> None:
+        """Power fails the moment the board drives this pin high, once."""
+        pin = command.get("pin")
+        if not isinstance(pin, int):
+            raise ValueError('a trap has a "pin"')
+        watchers = self._hardware.pins.watchers
+
+        def cut(level: int) -> None:
+            if level:
+                del watchers[pin]
+                self._board.reset()
+
+        watchers[pin] = cut
 
     def _fault(self, command: dict[str, object]) -> None:
         on = command.get("on")
@@ -165,6 +180,7 @@ class World:
             "scenario_s": self._clock.scenario_s(),
             "faults": self._faults.names,
             "faults_active": self._faults.active_names(),
+            "switched": {str(pin): count for pin, count in self._hardware.pins.switched.items()},
             "outputs": {str(pin): level for pin, level in self._hardware.pins.outputs.items()},
             "lost_pulses": {n: m.lost for n, m in self._hardware.meters.items()},
             "skipped_pulses": {n: m.skipped for n, m in self._hardware.meters.items()},

@@ -70,6 +70,24 @@ STEPS: tuple[str, ...] = (
     CREATE TABLE topics_progress(key TEXT PRIMARY KEY, value) WITHOUT ROWID;
     CREATE TABLE topics_retained(topic TEXT PRIMARY KEY, payload BLOB NOT NULL) WITHOUT ROWID;
     """,
+    """
+    -- commands/table.py: any process may ask, the host alone moves them on
+    CREATE TABLE commands(
+        number INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT NOT NULL UNIQUE, device TEXT NOT NULL,
+        op TEXT NOT NULL, arg TEXT NOT NULL, asked_ms INTEGER NOT NULL, expires_ms INTEGER NOT NULL,
+        done_when TEXT, within_ms INTEGER, confirmed INTEGER NOT NULL, follows TEXT,
+        state TEXT NOT NULL, settled INTEGER NOT NULL DEFAULT 0,
+        stream INTEGER, cid INTEGER, boot INTEGER, uptime_ms INTEGER, since_id INTEGER,
+        answer TEXT, prepared_ms INTEGER, started_ms INTEGER);
+    CREATE INDEX commands_open ON commands(number) WHERE NOT settled;
+    CREATE UNIQUE INDEX commands_cid ON commands(stream, cid);
+    CREATE TABLE command_states(
+        id INTEGER PRIMARY KEY AUTOINCREMENT, command TEXT NOT NULL, at_ms INTEGER NOT NULL,
+        state TEXT NOT NULL, detail TEXT NOT NULL);
+    CREATE INDEX states_of_command ON command_states(command);
+    -- ids are never used twice, also when old commands are gone
+    CREATE TABLE command_cids(stream INTEGER PRIMARY KEY, next_cid INTEGER NOT NULL);
+    """,
 )
 
 

@@ -1,0 +1,147 @@
+"""`meuse send`: ask a board for something, by way of the running host's database, and follow what becomes of it."""
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from meuse.cli.query import Config, Data, folder
+
+if TYPE_CHECKING:
+    import sqlite3
+
+    from meuse.commands.table import Command, Request
+
+LOOK_S = 0.1
+
+# After the expiry a RESULT may still be under way, on a slow link.
+PATIENCE_S = 30.0
+
+EXAMPLE = 'Example: meuse send stove-1 heater on=1 --done-when "flue_temp > 60 within 8 min" --wait'
+
+
+def register(app: typer.Typer) -> None:
+    app.command("send", epilog=EXAMPLE)(send)
+
+
+def send(
+    device: Annotated[str, typer.Argument(help="Which board.")],
+    op: Annotated[str, typer.Argument(help="One of its ops; safe: all outputs to their safe state.")],
+    arg: Annotated[list[str] | None, typer.Argument(help="NAME=VALUE of the op: on=1, value=50, lease=30s.")] = None,
+    expires: Annotated[str, typer.Option(help="If the board has not begun by then it never will.")] = "5m",
+    condition: Annotated[str | None, typer.Option("--if", help="Only if the board measures this just now.")] = None,
+    done_when: Annotated[
+        str | None, typer.Option("--done-when", help="Done when this is measured; else it is made safe.")
+    ] = None,
+    wait: Annotated[bool, typer.Option("--wait", help="Show its states, until it is settled.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Confirm a dangerous op without being asked.")] = False,
+    ident: Annotated[str | None, typer.Option("--id", help="The same id is the same command, sent once.")] = None,
+    config: Config = None,
+    data: Data = None,
+) -> None:
+    """Ask a board to do something."""
+    import secrets
+
+    from meuse.checks import host_runs
+    from meuse.clock import Clock
+    from meuse.commands import words
+    from meuse.commands.table import Request
+    from meuse.errors import NotReachable
+    from meuse.invocation import meuse
+    from meuse.query.selection import parse_length
+
+    where = folder(config, data)
+    until, within_ms = words.done_when(done_when) if done_when is not None else (None, None)
+    expires_ms = Clock().utc_ms() + parse_length(expires, "--expires")
+    given = words.arguments(arg or [], condition)
+    request = Request(ident or secrets.token_hex(6), device, op, given, expires_ms, until, within_ms, yes)
+    if not host_runs(where):
+        raise NotReachable(f"no host runs on {where}", f"start one: {meuse('run')}")
+    _ask(where, request)
+    if not wait:
+        print(f"{request.id} queued")
+        return
+    command = _follow(where, request)
+    raise typer.Exit(_status(command))
+
+
+def _ask(where: Path, request: "Request") -> None:
+    from meuse.clock import Clock
+    from meuse.commands import table
+    from meuse.query.selection import known_or_raise
+
+    def work(db: "sqlite3.Connection") -> None:
+        known_or_raise("device", [request.device], {name for (name,) in db.execute("SELECT device FROM devices")})
+        table.ask(db, request, Clock().utc_ms())
+
+    _write(where, work)
+
+
+def _write(where: Path, work: Any) -> None:
+    """One short transaction between those of the host."""
+    import sqlite3
+
+    from meuse.journal.database import FILE_NAME, open_reader, open_writer, told
+
+    open_reader(where / FILE_NAME).close()  # says what is wrong with a journal that is none, or newer
+    db = open_writer(where / FILE_NAME)
+    try:
+        db.execute("PRAGMA busy_timeout = 10000")
+        db.execute("BEGIN IMMEDIATE")
+        work(db)
+        db.execute("COMMIT")
+    except sqlite3.Error as error:
+        raise told(error, where / FILE_NAME) from error
+    finally:
+        db.close()
+
+
+def _follow(where: Path, request: "Request") -> "Command":
+    """Prints the states as they come, until it is settled or nobody can be expected to answer any more."""
+    import time
+
+    from meuse.clock import Clock
+    from meuse.commands import table
+    from meuse.journal.database import FILE_NAME, open_reader
+    from meuse.query.follow import moment
+
+    db = open_reader(where / FILE_NAME)
+    position = 0
+    asked = False
+    try:
+        while True:
+            command = table.find(db, request.id)
+            for at, at_ms, state, detail in table.states(db, request.id, position):
+                position = at
+                print(f"{moment(at_ms)}  {state}{': ' if detail else ''}{detail}", flush=True)
+            assert command is not None
+            if command.state in table.SETTLED:
+                return command
+            if command.state == table.SENT and Clock().utc_ms() > command.expires_ms + PATIENCE_S * 1000:
+                return command
+            if command.prepared_ms and command.started_ms is None and not command.confirmed and not asked:
+                asked = True
+                _confirm(where, request)
+            time.sleep(LOOK_S)
+    finally:
+        db.close()
+
+
+def _confirm(where: Path, request: "Request") -> None:
+    """A person has seen what the board said of its state."""
+    from meuse.commands import table
+
+    if not sys.stdin.isatty():
+        print("a dangerous op: say --yes to have it confirmed", file=sys.stderr)
+    elif typer.confirm(f"{request.op} on {request.device} now?"):
+        _write(where, lambda db: table.confirm(db, request.id))
+
+
+def _status(command: "Command") -> int:
+    """0 done, 1 failed, 3 not reachable."""
+    from meuse.commands import table
+
+    if command.state == table.DONE:
+        return 0
+    return 3 if command.state == table.SENT or (command.state == table.EXPIRED and command.cid is None) else 1

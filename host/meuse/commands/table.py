@@ -1,0 +1,202 @@
+"""The tables `commands`, `command_states` and `command_cids`: what was asked, what became of it, which ids are used.
+
+Any process may `ask` and `confirm`; everything else is the running host's. All functions are part of the
+caller's transaction. A command that is asked again under the same id is the same command.
+"""
+
+import json
+import sqlite3
+from dataclasses import dataclass
+from typing import Any, Final
+
+from meuse_protocol import messages
+from meuse_protocol.condition_text import condition_of
+from meuse_protocol.errors import MeuseError
+
+from meuse.errors import ConfigError, HostError
+
+QUEUED: Final = "queued"  # nobody has told the board
+SENT: Final = "sent"  # on its way, or there, until a RESULT is durable
+STARTED: Final = "started"  # prepared and waiting for its commit, or done and waiting to be measured
+DONE: Final = "done"
+FAILED: Final = "failed"
+EXPIRED: Final = "expired"  # never started
+REFUSED: Final = "refused"
+UNKNOWN: Final = "unknown"  # begun, and nobody knows how it ended
+SETTLED: Final = (DONE, FAILED, EXPIRED, REFUSED, UNKNOWN)
+
+# Of one device; whoever asks for more is not a person.
+WAITING_MAX: Final = 64
+
+# Should this journal have been put back, the board has seen higher ids than it remembers.
+SKIPPED_CIDS: Final = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What somebody wants. `arg`: [name, value, ...] as it travels; times are UTC, ms since 1970."""
+
+    id: str
+    device: str
+    op: str
+    arg: list[Any]
+    expires_ms: int
+    done_when: str | None = None  # a condition on readings measured after the act
+    within_ms: int | None = None
+    confirmed: bool = False  # a dangerous op may run as soon as the board has prepared it
+    follows: str | None = None  # id of the command that this one commits, or makes safe
+
+
+@dataclass(slots=True)
+class Command:
+    """A row of `commands`."""
+
+    number: int
+    id: str
+    device: str
+    op: str
+    arg: list[Any]
+    expires_ms: int
+    done_when: str | None
+    within_ms: int | None
+    confirmed: bool
+    follows: str | None
+    state: str
+    stream: int | None
+    cid: int | None
+    boot: int | None
+    uptime_ms: int | None
+    since_id: int | None
+    answer: Any
+    prepared_ms: int | None
+    started_ms: int | None
+
+
+_COLUMNS: Final = (
+    "number, id, device, op, arg, expires_ms, done_when, within_ms, confirmed, follows, state,"
+    " stream, cid, boot, uptime_ms, since_id, answer, prepared_ms, started_ms"
+)
+
+
+def ask(db: sqlite3.Connection, request: Request, now_ms: int) -> None:
+    """Queue it, unless its id is known already.
+
+    ConfigError: no board could ever be asked for this. HostError: too many wait for this one.
+    """
+    try:
+        messages.parse(messages.pdu(messages.CMD, 0, 1, [1, 1], request.op, request.arg or None))
+        if request.done_when is not None:
+            condition_of(request.done_when)
+    except MeuseError as error:
+        raise ConfigError(f"{request.op} cannot be sent: {error}", "see docs/commands.md") from error
+    (waiting,) = db.execute(
+        "SELECT count(*) FROM commands WHERE NOT settled AND device = ? AND id != ?", (request.device, request.id)
+    ).fetchone()
+    if waiting >= WAITING_MAX:
+        raise HostError(f"{waiting} commands wait for {request.device}", "wait for them, or for their expiry")
+    done = db.execute(
+        "INSERT OR IGNORE INTO commands(id, device, op, arg, asked_ms, expires_ms, done_when, within_ms, confirmed,"
+        " follows, state) VALUES(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        (
+            request.id,
+            request.device,
+            request.op,
+            json.dumps(request.arg),
+            now_ms,
+            request.expires_ms,
+            request.done_when,
+            request.within_ms,
+            int(request.confirmed),
+            request.follows,
+            QUEUED,
+        ),
+    )
+    if done.rowcount:
+        _note(db, request.id, now_ms, QUEUED, "")
+
+
+def confirm(db: sqlite3.Connection, command: str) -> None:
+    """Somebody has seen the board's state and says yes."""
+    db.execute("UPDATE commands SET confirmed = 1 WHERE id = ? AND NOT settled", (command,))
+
+
+def unsettled(db: sqlite3.Connection) -> list[Command]:
+    """All that are still to be moved on, in the order they were asked."""
+    rows = db.execute(f"SELECT {_COLUMNS} FROM commands WHERE NOT settled ORDER BY number")
+    return [_command(row) for row in rows]
+
+
+def find(db: sqlite3.Connection, command: str) -> Command | None:
+    row = db.execute(f"SELECT {_COLUMNS} FROM commands WHERE id = ?", (command,)).fetchone()
+    return None if row is None else _command(row)
+
+
+def move(db: sqlite3.Connection, command: Command, now_ms: int, detail: str) -> None:
+    """Writes the command as it is now; a settled one is never touched again."""
+    db.execute(
+        "UPDATE commands SET state = ?, settled = ?, stream = ?, cid = ?, boot = ?, uptime_ms = ?, since_id = ?,"
+        " answer = ?, prepared_ms = ?, started_ms = ? WHERE number = ? AND NOT settled",
+        (
+            command.state,
+            int(command.state in SETTLED),
+            command.stream,
+            command.cid,
+            command.boot,
+            command.uptime_ms,
+            command.since_id,
+            None if command.answer is None else json.dumps(command.answer, default=_hex),
+            command.prepared_ms,
+            command.started_ms,
+            command.number,
+        ),
+    )
+    _note(db, command.id, now_ms, command.state, detail)
+
+
+def next_cid(db: sqlite3.Connection, stream: int) -> int:
+    """An id that this stream never had."""
+    row = db.execute(
+        "INSERT INTO command_cids VALUES(?, 2) ON CONFLICT(stream) DO UPDATE SET next_cid = next_cid + 1"
+        " RETURNING next_cid - 1",
+        (stream,),
+    ).fetchone()
+    return int(row[0])
+
+
+def skip_cids(db: sqlite3.Connection, stream: int) -> None:
+    """The board has seen higher ids than this journal knows of."""
+    db.execute("UPDATE command_cids SET next_cid = next_cid + ? WHERE stream = ?", (SKIPPED_CIDS, stream))
+
+
+def purge(db: sqlite3.Connection, before_ms: int) -> None:
+    """Drop what is settled and was asked before `before_ms`; its ids stay used."""
+    old = "SELECT id FROM commands WHERE settled AND asked_ms < ?"
+    db.execute(f"DELETE FROM command_states WHERE command IN ({old})", (before_ms,))
+    db.execute("DELETE FROM commands WHERE settled AND asked_ms < ?", (before_ms,))
+
+
+def states(db: sqlite3.Connection, command: str, after: int) -> list[tuple[int, int, str, str]]:
+    """(position, at_ms, state, detail) of what became of a command since position `after`."""
+    return db.execute(
+        "SELECT id, at_ms, state, detail FROM command_states WHERE command = ? AND id > ? ORDER BY id",
+        (command, after),
+    ).fetchall()
+
+
+def _note(db: sqlite3.Connection, command: str, at_ms: int, state: str, detail: str) -> None:
+    db.execute(
+        "INSERT INTO command_states(command, at_ms, state, detail) VALUES(?, ?, ?, ?)",
+        (command, at_ms, state, detail),
+    )
+
+
+def _command(row: tuple[Any, ...]) -> Command:
+    known = Command(*row)
+    known.arg = json.loads(row[4])
+    known.confirmed = bool(known.confirmed)
+    known.answer = None if known.answer is None else json.loads(known.answer)
+    return known
+
+
+def _hex(value: object) -> str:
+    return value.hex() if isinstance(value, bytes) else str(value)
