@@ -96,7 +96,9 @@ def build(target: Path | None = None, keep: frozenset[str] = frozenset()) -> dic
         sources = board_sources()
         sizes = _compile(shrink(sources, keep), out / "mpy", compiler)
         own = words(trees["bluetooth"])  # no names of the board's are among them: to it they need not be kept
-        _compile(shrink(shims, keep | own), out / "mpy-sim", compiler)
+        # What the wires' numbers are called would cost a virtual board heap that no board spends on it.
+        numbers = {n.id for n in ast.walk(trees["wires"]) if isinstance(n, ast.Name) and n.id.isupper()}
+        _compile(shrink(shims, (keep | own) - numbers), out / "mpy-sim", compiler)
         core = [name for name in sources if not name.startswith(LATE) and not name.endswith("__init__")]
         joined = bundle(sources, core, "meuse_board.core")
         (out / "core.py").write_text(joined["meuse_board.core"])
