@@ -182,7 +182,7 @@ def least_free_bytes(folder: Path, drivers: tuple[str, ...]) -> int:
 def test_heap_of_a_64_kb_board_that_reads_logs_sends_and_answers(
     tmp_path: Path, pool_bytes: int, drivers: tuple[str, ...]
 ) -> None:
-    """Protocol with MAC, log, serial link, console and these drivers, all at work.
+    """Protocol with MAC, log, serial link and these drivers, all at work; the console is loaded to ask for it.
 
     What is in the heap at its fullest quiet moment differs by 400 bytes from run to run: the best of three counts.
     """
