@@ -31,7 +31,7 @@ class Scene:
         (folder / "key").write_bytes(found[0])
         text = (ROOT / "firmware/products/stove.toml").read_text()
         text = text.replace("max_rows = 60", "max_rows = 1").replace('kind = "serial"', LINK.format(card=self.card))
-        text = text.replace("uart = 1\n", "").replace("baud = 115200\n", "")
+        text = text.replace("uart = 1\nbaud = 115200\ntx = 33\nrx = 32\n", "")
         (folder / "product.toml").write_text(text)
         scenario = (ROOT / "firmware/sim/scenarios/stove.toml").read_text()
         scenario = scenario.replace("../../products/stove.toml", str(folder / "product.toml"))

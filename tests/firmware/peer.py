@@ -85,7 +85,7 @@ class Memory:
 class Board:
     """The process, and this end of its serial cable. `poll` moves everything; waiting is polling with a deadline."""
 
-    def __init__(self, folder: Path, path: str, micropython: str, settings: dict[str, Any], heap: str = "192k") -> None:
+    def __init__(self, folder: Path, path: str, micropython: str, settings: dict[str, Any], heap: str = "256k") -> None:
         self.folder = folder
         self.text: list[str] = []
         self.frames = 0
@@ -247,7 +247,7 @@ class Board:
 class TcpBoard(Board):
     """A board whose first link leads to a TCP server that this test plays; its cable is a console."""
 
-    def __init__(self, folder: Path, path: str, micropython: str, settings: dict[str, Any], heap: str = "192k") -> None:
+    def __init__(self, folder: Path, path: str, micropython: str, settings: dict[str, Any], heap: str = "256k") -> None:
         self.connects = 0
         self.listener: socket.socket | None = None
         self.port = free_port()
@@ -302,7 +302,7 @@ class UdpBoard(Board):
     """
 
     def __init__(
-        self, folder: Path, path: str, micropython: str, settings: dict[str, Any], heap: str = "192k", **link: object
+        self, folder: Path, path: str, micropython: str, settings: dict[str, Any], heap: str = "256k", **link: object
     ) -> None:
         self.ports: list[int] = []
         self.packets: list[bytes] = []

@@ -12,9 +12,10 @@ from meuse_protocol.messages import BLOB, record, splice
 
 from tests.end_to_end.river import meuse
 from tests.host.hosts import ask
+from tests.ports import free_port
 
 from .chain import Link, Station
-from .network import RealHost, free_port
+from .network import RealHost
 from .virtual import wait_for
 
 FAR, NEAR, GATEWAY = "far-1", "near-1", "gateway-1"

@@ -9,7 +9,7 @@ MOUNT = "import vfs, sys, os; f = open('{}', 'rb'); vfs.mount(vfs.VfsRom(f.read(
 
 
 def run(micropython: str, image: Path, code: str) -> str:
-    command = [micropython, "-X", "heapsize=96k", "-c", MOUNT.format(image) + code]
+    command = [micropython, "-X", "heapsize=512k", "-c", MOUNT.format(image) + code]
     return subprocess.run(command, capture_output=True, text=True, check=True).stdout
 
 

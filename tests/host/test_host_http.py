@@ -217,7 +217,7 @@ def test_devices_without_a_key_are_strangers_whatever_is_trusted(tmp_path: Path)
             assert ask(tmp_path, "SELECT * FROM streams") == []
 
     asyncio.run(scene())
-    with pytest.raises(ConfigError, match="'http' is no link"):
+    with pytest.raises(ConfigError, match="'http' cannot be trusted"):
         read_settings({"trust": {"links": ["http"]}}, "meuse.toml")
 
 
