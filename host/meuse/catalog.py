@@ -121,9 +121,11 @@ class Facts:
 def load(db: sqlite3.Connection) -> Facts:
     """Everything known at this moment: the tables, and the records the cursor has not passed.
 
-    Run it inside the read transaction whose records are to be decoded.
+    Run it inside the read transaction whose records are to be decoded, or before they are read. The cursor is asked
+    first: outside of a transaction it may pass what the tables did not have yet.
     """
     facts = Facts()
+    passed = position(db, CURSOR)
     for stream, *origin in db.execute(
         "SELECT stream, streams.device, coalesce(tenant, 'default'), coalesce(site, 'default')"
         " FROM streams LEFT JOIN devices USING (device)"
@@ -135,7 +137,7 @@ def load(db: sqlite3.Connection) -> Facts:
         facts.add(BootRow(*row))
     for row in db.execute("SELECT stream, seq, boot, uptime_ms, utc_ms, err_ms FROM anchors"):
         facts.add(AnchorRow(*row))
-    update(facts, db, position(db, CURSOR))
+    update(facts, db, passed)
     return facts
 
 

@@ -234,7 +234,7 @@ def test_latest_is_by_measured_time_and_survives_a_restart(tmp_path: Path) -> No
         third = Listener(broker.port)
         await until(lambda: shown(third), "who comes later finds it")
         assert [heard.retained for heard in third.heard if heard.kind == "latest"] == [True]
-        assert [form["presence"] for form in third.of("state")] == ["offline"]
+        await until(lambda: [form["presence"] for form in third.of("state")] == ["offline"], "and that it is not there")
         third.close()
 
     with Broker("mosquitto", tmp_path / "broker") as broker:

@@ -1,13 +1,16 @@
 """Topics while connections break and the host is killed: at least once, recognisable when twice, in order."""
 
 import asyncio
+import contextlib
 import random
 import signal
 import sqlite3
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from meuse import catalog
 from meuse.journal.batch import Batch, Binding, Row
 from meuse.journal.database import FILE_NAME
 from meuse.journal.sqlite import SqliteJournal
@@ -115,13 +118,13 @@ def test_the_cursor_survives_a_kill_of_the_host(tmp_path: Path) -> None:
         config.write_text(
             f'[host]\ndata = "{data}"\n[tcp]\nlisten = []\n[mqtt]\nurl = "mqtt://127.0.0.1:{broker.port}"\n'
         )
-        with subprocess.Popen([str(MEUSE), "run", "--config", str(config)], stdout=subprocess.DEVNULL) as host:
+        with host_of(config) as host:
             wait_for(lambda: len(backend.readings()) > 100, "it publishes")
             wait_for(lambda: saved(data) > 0, "it has written how far it came")
             host.kill()
         killed_at = saved(data)
         wait_for(lambda: len(backend.readings()) >= killed_at - 3, "what was on its way arrives")
-        with subprocess.Popen([str(MEUSE), "run", "--config", str(config)], stdout=subprocess.DEVNULL) as host:
+        with host_of(config) as host:
             wait_for(
                 lambda: len(backend.heard) >= len(wanted) and wanted <= set(backend.readings()),
                 "every reading is published",
@@ -140,6 +143,22 @@ def test_the_cursor_survives_a_kill_of_the_host(tmp_path: Path) -> None:
     in_order(data, backend, "telemetry")
 
 
+def test_facts_are_whole_though_the_catalog_goes_on_while_they_are_read(tmp_path: Path) -> None:
+    """Outside of a transaction: else records wait for a schema that has come, until the next one does."""
+    asyncio.run(fill(tmp_path, 10))
+
+    class Meanwhile(sqlite3.Connection):
+        def execute(self, sql: str, *values: object) -> sqlite3.Cursor:  # type: ignore[override]
+            if "FROM anchors" in sql:
+                with contextlib.closing(sqlite3.connect(tmp_path / FILE_NAME)) as other:
+                    catalog.store(other, catalog.find(other), 1)
+                    other.commit()
+            return super().execute(sql, *values)  # type: ignore[arg-type]
+
+    with contextlib.closing(sqlite3.connect(tmp_path / FILE_NAME, factory=Meanwhile)) as db:
+        assert (7, 1) in catalog.load(db).schemas
+
+
 async def fill(data: Path, count: int) -> set[tuple[str, int, int]]:
     """A journal with so many readings of stove-1 that came just now -> what a backend must get."""
     now_ms = utc_ms()
@@ -152,6 +171,17 @@ async def fill(data: Path, count: int) -> set[tuple[str, int, int]]:
     await journal.commit(Batch(rows=rows, bindings=[Binding(7, "stove-1", now_ms, 1)]))
     await journal.close()
     return {("stove-1", seq, 0) for seq in range(2, count + 2)}
+
+
+@contextlib.contextmanager
+def host_of(config: Path) -> Iterator[subprocess.Popen[bytes]]:
+    """A host in a process of its own, which a test that fails does not wait for."""
+    with subprocess.Popen([str(MEUSE), "run", "--config", str(config)], stdout=subprocess.DEVNULL) as host:
+        try:
+            yield host
+        except BaseException:
+            host.kill()
+            raise
 
 
 def saved(data: Path) -> int:
@@ -170,7 +200,7 @@ def test_the_newest_values_are_made_good_after_a_kill(tmp_path: Path) -> None:
         config.write_text(
             f'[host]\ndata = "{data}"\n[tcp]\nlisten = []\n[mqtt]\nurl = "mqtt://127.0.0.1:{broker.port}"\n'
         )
-        with subprocess.Popen([str(MEUSE), "run", "--config", str(config)], stdout=subprocess.DEVNULL) as host:
+        with host_of(config) as host:
             wait_for(lambda: saved(data) >= 301, "all is published")
             with sqlite3.connect(data / FILE_NAME, timeout=30) as db:  # as if they had been written long ago
                 host.kill()
@@ -182,7 +212,7 @@ def test_the_newest_values_are_made_good_after_a_kill(tmp_path: Path) -> None:
         broker.start()
         backend = Listener(broker.port)
         wait_for(lambda: backend.listens, "the backend listens")
-        with subprocess.Popen([str(MEUSE), "run", "--config", str(config)], stdout=subprocess.DEVNULL) as host:
+        with host_of(config) as host:
             wait_for(lambda: backend.of("latest"), "the newest values")
             host.kill()
         assert backend.of("latest")[0]["channels"]["pellets"]["seq"] == 301

@@ -7,6 +7,7 @@ readings go out first when it is back, what was missed follows.
 """
 
 import asyncio
+import contextlib
 import logging
 import ssl
 import time
@@ -411,13 +412,12 @@ class Publisher:
 
     async def _wait(self, seconds: float) -> None:
         """Until something happens; OSError when the broker owes an answer for too long."""
-        try:
+        with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 await self._wake.wait()
-        except TimeoutError:
-            oldest = next(iter(self._unacknowledged.values()), None)
-            if oldest is not None and time.monotonic() - oldest.at > ANSWER_S:
-                raise OSError("the broker acknowledges nothing") from None
+        oldest = next(iter(self._unacknowledged.values()), None)
+        if oldest is not None and time.monotonic() - oldest.at > ANSWER_S:
+            raise OSError("the broker acknowledges nothing")
 
     def _settle(self) -> None:
         """What the broker has need not be read again."""
