@@ -79,7 +79,7 @@ def _rescue(app) -> None:
         try:
             act()
         except Exception:
-            pass
+            pass  # whatever crashed may crash these; what is told is the first crash
 
 
 def _interruptible(on: bool) -> None:

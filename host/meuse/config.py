@@ -1,4 +1,4 @@
-"""`meuse.toml`: what may be set, its defaults and bounds, and strict reading with advice.
+"""`meuse.toml`: what may be set, its defaults and bounds, and what goes together; strict.py reads it.
 
 Every setting is a field below; docs/configuration.md lists the same ones. Without a file the
 defaults hold. Knows nothing of what the settings are used for.
@@ -11,12 +11,13 @@ import secrets
 import tomllib
 import typing
 import urllib.parse
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from meuse import strict
 from meuse.errors import ConfigError
+from meuse.strict import about
 
 DEFAULT_FILE = "meuse.toml"
 
@@ -36,11 +37,6 @@ UNTRUSTED = {
 
 # Nobody asked for this address when a host's `tcp.listen` is this very list.
 DEFAULT_LISTEN = ["127.0.0.1:7878"]
-
-
-def about(text: str, low: int | None = None, high: int | None = None, choices: tuple[str, ...] = ()) -> dict[str, Any]:
-    """What a setting is for, in one line, and what it may be."""
-    return {"about": text, "low": low, "high": high, "choices": choices}
 
 
 @dataclass(frozen=True)
@@ -290,7 +286,7 @@ def load_with(
 
 def read_settings(table: dict[str, Any], name: str) -> Settings:
     """Check a parsed file strictly; every ConfigError names the key path."""
-    settings: Settings = _read(Settings, table, "", name)
+    settings: Settings = strict.read(Settings, table, name)
     if not settings.host.data.strip():
         raise ConfigError(f"{name}: host.data is empty", 'name a folder, such as data = "data"')
     _check_twice(settings, name)
@@ -454,43 +450,3 @@ def _check_broker(link: BrokerSettings, where: str) -> None:
         raise ConfigError(f"{where}: certificates are of use with TLS only", "write mqtts://")
     if link.key and not link.cert:
         raise ConfigError(f"{where}.cert is missing", "name the certificate that belongs to key")
-
-
-def _read(cls: type, table: dict[str, Any], path: str, name: str) -> Any:
-    known = {entry.name: entry for entry in dataclasses.fields(cls)}
-    for key in table:
-        if key not in known:
-            near = difflib.get_close_matches(key, known, n=1)
-            advice = f"did you mean {path}{near[0]}?" if near else f"known here: {', '.join(known)}"
-            raise ConfigError(f"{name}: {path}{key} is not a setting", advice)
-    hints = typing.get_type_hints(cls)
-    values = {key: _value(hints[key], value, f"{path}{key}", name, known[key].metadata) for key, value in table.items()}
-    return cls(**values)
-
-
-def _value(hint: Any, value: Any, path: str, name: str, allowed: Mapping[Any, Any]) -> Any:
-    if typing.get_origin(hint) is list:
-        (item,) = typing.get_args(hint)
-        if not isinstance(value, list):
-            form = f"[[{path}]]" if dataclasses.is_dataclass(item) else f"{path} = [...]"
-            raise ConfigError(f"{name}: {path} must be a list", f"write {form}")
-        return [_value(item, each, f"{path}[{number}]", name, allowed) for number, each in enumerate(value)]
-    if dataclasses.is_dataclass(hint):
-        if not isinstance(value, dict):
-            raise ConfigError(f"{name}: {path} must be a table", f"write [{path}]")
-        return _read(typing.cast(type, hint), value, f"{path}.", name)
-    if not isinstance(value, hint) or isinstance(value, bool) is not (hint is bool):
-        words = {str: "a text in quotes", int: "a whole number", bool: "true or false"}
-        raise ConfigError(f"{name}: {path} must be {words[hint]}, not {value!r}")
-    _check_bounds(value, path, name, allowed)
-    return value
-
-
-def _check_bounds(value: Any, path: str, name: str, allowed: Mapping[Any, Any]) -> None:
-    low, high, choices = allowed.get("low"), allowed.get("high"), allowed.get("choices")
-    if (low is not None and value < low) or (high is not None and value > high):
-        raise ConfigError(f"{name}: {path} = {value} is outside {low} to {high}")
-    if choices and value not in choices:
-        near = difflib.get_close_matches(str(value), choices, n=1)
-        advice = f"did you mean {near[0]!r}?" if near else f"one of {', '.join(choices)}"
-        raise ConfigError(f"{name}: {path} = {value!r} is not allowed", advice)

@@ -1,14 +1,17 @@
 """A host in the test's own process, on a folder of the test's own; and what its journal holds."""
 
 import sqlite3
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+import subprocess
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 
 from meuse.config import read_settings
 from meuse.journal.database import FILE_NAME, open_reader
 from meuse.keys import FOLDER, KeyStore
 from meuse.run import Host
+
+from tests.end_to_end.river import MEUSE
 
 
 @asynccontextmanager
@@ -52,3 +55,14 @@ def stored(data: Path, stream: int) -> dict[int, bytes]:
 def events(data: Path) -> list[str]:
     """Kinds of all events, oldest first."""
     return [str(kind) for (kind,) in ask(data, "SELECT kind FROM events ORDER BY id")]
+
+
+@contextmanager
+def host_of(config: Path) -> Iterator[subprocess.Popen[bytes]]:
+    """A host in a process of its own, which a test that fails does not wait for."""
+    with subprocess.Popen([str(MEUSE), "run", "--config", str(config)], stdout=subprocess.DEVNULL) as host:
+        try:
+            yield host
+        except BaseException:
+            host.kill()
+            raise

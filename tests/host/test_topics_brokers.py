@@ -6,7 +6,6 @@ import os
 import shutil
 import signal
 import stat
-import subprocess
 from pathlib import Path
 
 import pytest
@@ -16,10 +15,9 @@ from meuse.errors import ConfigError
 from meuse.topics import embedded
 
 from tests.brokers import Broker, authority, program
-from tests.end_to_end.river import MEUSE
 from tests.end_to_end.test_killed_run import alive
 from tests.firmware.virtual import wait_for
-from tests.host.hosts import key_of, running
+from tests.host.hosts import host_of, key_of, running
 from tests.host.light_board import until
 from tests.host.readings_board import ReadingsBoard
 from tests.host.test_topics import connected, heard_all, hurry, listening
@@ -111,7 +109,7 @@ def test_strangers_do_not_come_in(tmp_path: Path) -> None:
 def test_a_killed_host_takes_its_broker_along(tmp_path: Path) -> None:
     config = tmp_path / "meuse.toml"
     config.write_text(f'[host]\ndata = "{tmp_path / "data"}"\n[tcp]\nlisten = []\n[mqtt]\nembedded = true\n')
-    with subprocess.Popen([str(MEUSE), "run", "--config", str(config)], stdout=subprocess.DEVNULL) as host:
+    with host_of(config) as host:
         children = wait_for(lambda: [child for child, parent in alive().items() if parent == host.pid], "a child")
         access = wait_for(lambda: embedded.known(tmp_path / "data"), "its address")
         backend = connect(access)

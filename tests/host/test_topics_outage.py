@@ -5,8 +5,6 @@ import contextlib
 import random
 import signal
 import sqlite3
-import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -18,9 +16,8 @@ from meuse.links import steady
 from meuse_protocol import columns, messages
 
 from tests.brokers import Broker
-from tests.end_to_end.river import MEUSE
 from tests.firmware.virtual import wait_for
-from tests.host.hosts import ask, key_of, running
+from tests.host.hosts import ask, host_of, key_of, running
 from tests.host.light_board import until
 from tests.host.readings_board import SCHEMA, ReadingsBoard, utc_ms
 from tests.host.test_topics import heard_all, in_order, listening
@@ -171,17 +168,6 @@ async def fill(data: Path, count: int) -> set[tuple[str, int, int]]:
     await journal.commit(Batch(rows=rows, bindings=[Binding(7, "stove-1", now_ms, 1)]))
     await journal.close()
     return {("stove-1", seq, 0) for seq in range(2, count + 2)}
-
-
-@contextlib.contextmanager
-def host_of(config: Path) -> Iterator[subprocess.Popen[bytes]]:
-    """A host in a process of its own, which a test that fails does not wait for."""
-    with subprocess.Popen([str(MEUSE), "run", "--config", str(config)], stdout=subprocess.DEVNULL) as host:
-        try:
-            yield host
-        except BaseException:
-            host.kill()
-            raise
 
 
 def saved(data: Path) -> int:

@@ -6,6 +6,7 @@ message. The stream is greeted once the host asks who this is. The modem may be 
 """
 
 from meuse_protocol.carried import packet_of
+from meuse_protocol.errors import MeuseError
 from meuse_protocol.messages import NEED, NEED_HELLO, head, parse
 from meuse_protocol.shared_endpoint import SharedEndpoint
 
@@ -124,7 +125,7 @@ class Link:
         try:
             if head(found[1])[0] == NEED and parse(found[1]).fields[2] == NEED_HELLO:
                 self._greet = True
-        except Exception:
+        except MeuseError:
             pass  # the endpoint counts what is malformed
         return found[1]
 
