@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from meuse import sim, storage_checks
-from meuse.config import Settings, TlsSettings, parse_address
+from meuse.config import Settings, TlsSettings, UpstreamSettings, parse_address
 from meuse.descriptors import Shares
 from meuse.errors import ConfigError, HostError
 from meuse.findings import Finding, fail, note, ok
@@ -28,6 +28,7 @@ from meuse.links.ble import load_bleak
 from meuse.links.serial import matching
 from meuse.run import LOCK_FILE
 from meuse.topics import embedded
+from meuse.upstream.task import FOLDER as OWN_KEYS_FOLDER
 
 # Below this a day of a busy host may not fit; below the second nothing sensible does.
 LOW_DISK_BYTES = 500 * 1024 * 1024
@@ -67,11 +68,19 @@ def check_all(settings: Settings) -> list[Finding]:
     found = [*check_host(settings), *_keys(data), interpreter(needed=False)]
     if settings.mqtt.embedded:
         found.extend(_access(data))
+    if settings.upstream.url:
+        found.append(_upstream(settings.upstream, data))
     if (data / FILE_NAME).exists():
         found.extend(storage_checks.check(data))
     else:
         found.append(note("journal", "none yet", f"start the host: {meuse('run')}"))
     return found
+
+
+def _upstream(upstream: UpstreamSettings, data: Path) -> Finding:
+    folders = f"{data / KEYS_FOLDER} and {data / OWN_KEYS_FOLDER}"
+    advice = f"that host needs the key files of {folders} under its own data/keys"
+    return note("upstream", f"all goes on to {upstream.url} as {upstream.name}", advice)
 
 
 def host_runs(data: Path) -> bool:

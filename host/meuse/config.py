@@ -17,6 +17,7 @@ from typing import Any
 
 from meuse import strict
 from meuse.errors import ConfigError
+from meuse.keys import DEVICE_ID
 from meuse.strict import about
 
 DEFAULT_FILE = "meuse.toml"
@@ -196,6 +197,26 @@ class SmsSettings:
 
 
 @dataclass(frozen=True)
+class UpstreamSettings:
+    url: str = field(
+        default="", metadata=about("a host that gets all that comes here: tcp://HOST:PORT, tls://, or serial:PATH")
+    )
+    name: str = field(default="", metadata=about("what that host knows this one as: a device id"))
+    ca: str = field(default="", metadata=about("certificates to check a tls host by; default: the system's"))
+    cert: str = field(default="", metadata=about("our own certificate, where that host asks for one"))
+    key: str = field(default="", metadata=about("its key, where it is not in the same file"))
+    baud: int = field(default=115_200, metadata=about("bits per second, of a serial line", low=300, high=12_000_000))
+
+
+class UpstreamAddress(typing.NamedTuple):
+    """kind: tcp, tls or serial; host: for serial the path of the port."""
+
+    kind: str
+    host: str
+    port: int
+
+
+@dataclass(frozen=True)
 class TrustSettings:
     links: list[str] = field(
         default_factory=lambda: ["serial"],
@@ -235,6 +256,7 @@ class Settings:
     rs485: list[Rs485Settings] = field(default_factory=list)
     ble: BleSettings = field(default_factory=BleSettings)
     sms: SmsSettings = field(default_factory=SmsSettings)
+    upstream: UpstreamSettings = field(default_factory=UpstreamSettings)
     trust: TrustSettings = field(default_factory=TrustSettings)
     journal: JournalSettings = field(default_factory=JournalSettings)
     console: ConsoleSettings = field(default_factory=ConsoleSettings)
@@ -312,6 +334,7 @@ def read_settings(table: dict[str, Any], name: str) -> Settings:
     if "ble" in table:
         _check_ble(settings.ble, f"{name}: ble", bool({"devices", "service"} & table["ble"].keys()))
     _check_sms(settings.sms, f"{name}: sms")
+    _check_upstream(settings.upstream, f"{name}: upstream")
     for link in settings.trust.links:
         kind = link.partition(":")[0]
         if kind in UNTRUSTED:
@@ -334,6 +357,7 @@ def _check_twice(settings: Settings, name: str) -> None:
     named += [("serial.port", port.port) for port in settings.serial]
     named += [("rs485.port", wire.port) for wire in settings.rs485]
     named.append(("sms.port", settings.sms.port))
+    named.append(("upstream.url", settings.upstream.url.removeprefix("serial:")))
     seen: dict[tuple[bool, str], str] = {}
     for where, what in named:
         key = (where == "udp.listen", what)  # datagrams have ports of their own
@@ -363,6 +387,19 @@ def _check_sms(sms: SmsSettings, where: str) -> None:
                 raise ConfigError(f"{where}.{key}: {number!r} is no number", 'for example "+31612345678"')
     if sms.pin and not re.fullmatch(r"\d{4,8}", sms.pin):
         raise ConfigError(f"{where}.pin has 4 to 8 digits", "leave it out for a SIM that asks for none")
+
+
+def _check_upstream(upstream: UpstreamSettings, where: str) -> None:
+    if upstream == UpstreamSettings():
+        return
+    kind = parse_upstream(upstream.url, f"{where}.url").kind
+    if not DEVICE_ID.fullmatch(upstream.name):
+        advice = 'how that host shall know this one, such as name = "edge-1"'
+        raise ConfigError(f"{where}.name = {upstream.name!r} is no device id", advice)
+    if (upstream.ca or upstream.cert or upstream.key) and kind != "tls":
+        raise ConfigError(f"{where}: certificates are of use with TLS only", "write tls://HOST:PORT")
+    if upstream.key and not upstream.cert:
+        raise ConfigError(f"{where}.cert is missing", "name the certificate that belongs to key")
 
 
 def _check_rs485(wire: Rs485Settings, where: str) -> None:
@@ -420,6 +457,16 @@ def parse_address(text: str, where: str) -> tuple[str, int]:
     if not colon or not host or not port.isdigit() or int(port) > 65_535:
         raise ConfigError(f"{where}: {text!r} is not HOST:PORT", "for example 127.0.0.1:7878")
     return host.strip("[]"), int(port)
+
+
+def parse_upstream(url: str, where: str) -> UpstreamAddress:
+    """'tcp://HOST:PORT', 'tls://HOST:PORT' or 'serial:PATH'."""
+    kind, _, rest = url.partition(":")
+    if kind == "serial" and rest and not rest.startswith("//"):
+        return UpstreamAddress(kind, rest, 0)
+    if kind not in ("tcp", "tls") or not rest.startswith("//"):
+        raise ConfigError(f"{where} = {url!r} is no address of a host", "tcp://HOST:7878, tls://HOST:7879, serial:PATH")
+    return UpstreamAddress(kind, *parse_address(rest[2:].rstrip("/"), where))
 
 
 def parse_broker(url: str, where: str) -> BrokerAddress:

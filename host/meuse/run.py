@@ -44,6 +44,8 @@ from meuse.status import Status
 from meuse.topics import progress
 from meuse.topics.embedded import EmbeddedBroker
 from meuse.topics.publisher import Options, Publisher
+from meuse.upstream import backlog
+from meuse.upstream import task as upstream
 from meuse.web import WebServer
 
 log = logging.getLogger(__name__)
@@ -79,6 +81,7 @@ class Host:
         self.udp: list[UdpLink] = []
         self.broker: EmbeddedBroker | None = None
         self.topics: Publisher | None = None
+        self.upstream: upstream.Upstream | None = None
         self._lock: int | None = None
         self._committing: asyncio.Task[None] | None = None
         self._beside: list[asyncio.Task[None]] = []
@@ -107,9 +110,16 @@ class Host:
         self.status = Status(self.journal, self.bridge, clock)
         self._committing = asyncio.create_task(self.commits.run(), name="commit queue")
         readers = (*READERS, progress.CURSOR) if settings.mqtt.wanted else READERS
+        if settings.upstream.url:
+            readers = (*readers, backlog.CURSOR)
         keep = housekeeping.keep(self.journal, clock, settings.journal.keep_days, readers, self.commits.event)
-        commands = Commander(self.journal, self.bridge).run()
-        works = {"lake": self.lake.run(), "keep": keep, "status": self.status.run(), "commands": commands}
+        works = {"lake": self.lake.run(), "keep": keep, "status": self.status.run()}
+        if settings.upstream.url:  # whose host gives the commands: a board counts them
+            self.upstream = upstream.Upstream(settings.upstream, data, self.journal, self.bridge, clock)
+            works["upstream"] = self.upstream.run()
+        else:
+            await self.journal.write(upstream.forget)
+            works["commands"] = Commander(self.journal, self.bridge).run()
         for name, work in works.items():
             self._beside.append(asyncio.create_task(work, name=name))
 

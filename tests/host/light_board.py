@@ -87,7 +87,11 @@ class LightBoard:
         host, port = address.rsplit(":", 1)
         self._socket = socket.socket()
         self._socket.setblocking(False)
-        await asyncio.get_running_loop().sock_connect(self._socket, (host, int(port)))
+        try:
+            await asyncio.get_running_loop().sock_connect(self._socket, (host, int(port)))
+        except OSError:
+            self.unplug()
+            raise
         self.plug(self._socket.fileno())
 
     def plug(self, fd: int) -> None:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from meuse.cli.query import Config, Data, folder
+from meuse.cli.query import Config, Data
 
 if TYPE_CHECKING:
     import sqlite3
@@ -47,11 +47,15 @@ def send(
     from meuse.clock import Clock
     from meuse.commands import words
     from meuse.commands.table import Request
-    from meuse.errors import NotReachable
+    from meuse.config import load_with
+    from meuse.errors import ConfigError, NotReachable
     from meuse.invocation import meuse
     from meuse.query.selection import parse_length
 
-    where = folder(config, data)
+    settings = load_with(config, data)
+    if settings.upstream.url:
+        raise ConfigError(f"commands come from the host upstream, {settings.upstream.url}", "send it there")
+    where = Path(settings.host.data)
     until, within_ms = words.done_when(done_when) if done_when is not None else (None, None)
     expires_ms = Clock().utc_ms() + parse_length(expires, "--expires")
     given = words.arguments(arg or [], condition)

@@ -16,7 +16,7 @@ from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode
 from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 
-from meuse.config import BrokerAddress, BrokerSettings, parse_broker
+from meuse.config import BrokerAddress, BrokerSettings, UpstreamSettings, parse_broker
 from meuse.errors import ConfigError
 
 KEEP_ALIVE_S = 60
@@ -242,8 +242,8 @@ def address(settings: BrokerSettings, where: str) -> BrokerAddress:
         ) from error
 
 
-def secure(settings: BrokerSettings, where: str) -> ssl.SSLContext:
-    """Checks the broker by `ca`, or by what this system trusts; shows `cert` where there is one. Raises ConfigError."""
+def secure(settings: BrokerSettings | UpstreamSettings, where: str) -> ssl.SSLContext:
+    """Checks the other side by `ca`, or by what this system trusts; shows `cert`, if any. Raises ConfigError."""
     try:
         context = ssl.create_default_context(cafile=settings.ca or None)
         if settings.cert:

@@ -177,7 +177,7 @@ class _Connection(asyncio.BufferedProtocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
         self._transport.set_write_buffer_limits(high=WRITE_HIGH_BYTES)
-        _keep_alive(self._transport.get_extra_info("socket"))
+        keep_alive(self._transport.get_extra_info("socket"))
         peer = self._transport.get_extra_info("peername")
         self._receiver = self._link.accept(self, peer[0] if peer else "unknown")
         early, self._early = self._early, b""
@@ -237,7 +237,7 @@ class _Connection(asyncio.BufferedProtocol):
             self._transport.abort()
 
 
-def _keep_alive(sock: Any) -> None:
+def keep_alive(sock: Any) -> None:
     """Probes for a vanished peer; a system without an option keeps its own default."""
     with contextlib.suppress(OSError, AttributeError):
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
