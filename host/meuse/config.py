@@ -17,6 +17,7 @@ from typing import Any
 
 from meuse import strict
 from meuse.errors import ConfigError
+from meuse.store.address import parse as parse_store
 from meuse.strict import about
 
 DEFAULT_FILE = "meuse.toml"
@@ -212,6 +213,15 @@ class JournalSettings:
 
 
 @dataclass(frozen=True)
+class StoreSettings:
+    url: str = field(
+        default="",
+        metadata=about("PostgreSQL to write readings to, postgresql://USER@HOST:PORT/DATABASE; empty: none"),
+    )
+    password_file: str = field(default="", metadata=about("file that holds the password, instead of the address"))
+
+
+@dataclass(frozen=True)
 class ConsoleSettings:
     keep_bytes: int = field(
         default=262_144,
@@ -237,6 +247,7 @@ class Settings:
     sms: SmsSettings = field(default_factory=SmsSettings)
     trust: TrustSettings = field(default_factory=TrustSettings)
     journal: JournalSettings = field(default_factory=JournalSettings)
+    store: StoreSettings = field(default_factory=StoreSettings)
     console: ConsoleSettings = field(default_factory=ConsoleSettings)
 
 
@@ -300,6 +311,7 @@ def read_settings(table: dict[str, Any], name: str) -> Settings:
     for address in settings.udp.listen:
         parse_address(address, f"{name}: udp.listen")
     _check_mqtt(settings.mqtt, f"{name}: mqtt")
+    _check_store(settings.store, f"{name}: store")
     for number, broker in enumerate(settings.mqtt_link):
         _check_broker(broker, f"{name}: mqtt_link[{number}]")
     if settings.lorawan != LorawanSettings():
@@ -404,6 +416,14 @@ def _check_mqtt(mqtt: MqttSettings, where: str) -> None:
             raise ConfigError(f"{where}.{key} = {getattr(mqtt, key)!r} is no time from 1s to 168h", 'such as "5min"')
     if mqtt.discovery and any(letter in mqtt.discovery for letter in "#+ /"):
         raise ConfigError(f"{where}.discovery = {mqtt.discovery!r} is no first part of a topic", 'use "homeassistant"')
+
+
+def _check_store(store: StoreSettings, where: str) -> None:
+    if not store.url:
+        return
+    address = parse_store(store.url, f"{where}.url")
+    if store.password_file and address.password:
+        raise ConfigError(f"{where}.password_file: the url has a password already", "leave one of them out")
 
 
 def parse_duration(text: str) -> int:
