@@ -23,7 +23,9 @@ class Delivery(NamedTuple):
     origins: dict[int, Origin]
 
 
-def take(db: sqlite3.Connection, after: int, most_records: int = MOST_RECORDS) -> Delivery:
+def take(
+    db: sqlite3.Connection, after: int, most_records: int = MOST_RECORDS, most_bytes: int = MOST_BYTES
+) -> Delivery:
     """The next records behind the id `after`; none when there are none."""
     rows = db.execute(
         "SELECT id, stream, seq, type, received_ms, record FROM records WHERE id > ? ORDER BY id LIMIT ?",
@@ -32,7 +34,7 @@ def take(db: sqlite3.Connection, after: int, most_records: int = MOST_RECORDS) -
     records: list[Stored] = []
     size = 0
     for row in rows.fetchall():
-        if size > MOST_BYTES:
+        if size > most_bytes:
             break
         records.append(Stored(*row))
         size += len(records[-1].record)

@@ -17,6 +17,8 @@ from meuse import announced, catalog, housekeeping
 from meuse.bridge import Bridge
 from meuse.bus_session import Bus
 from meuse.clock import Clock
+from meuse.cluster import distributor, stream
+from meuse.cluster.distributor import Distributor
 from meuse.commands.commander import Commander
 from meuse.config import Settings, parse_address, parse_duration
 from meuse.console_log import FOLDER as CONSOLE_FOLDER
@@ -87,6 +89,7 @@ class Host:
         self.broker: EmbeddedBroker | None = None
         self.topics: Publisher | None = None
         self.store: StoreWriter | None = None
+        self.distributor: Distributor | None = None
         self._lock: int | None = None
         self._committing: asyncio.Task[None] | None = None
         self._beside: list[asyncio.Task[None]] = []
@@ -115,7 +118,7 @@ class Host:
         self.status = Status(self.journal, self.bridge, clock)
         self._committing = asyncio.create_task(self.commits.run(), name="commit queue")
         readers = (*READERS, progress.CURSOR) if settings.mqtt.wanted else READERS
-        readers = (*readers, *await self._start_store())
+        readers = (*readers, *await self._start_distributor(), *await self._start_store())
         keep = housekeeping.keep(self.journal, clock, settings.journal.keep_days, readers, self.commits.event)
         commands = Commander(self.journal, self.bridge).run()
         works = {"lake": self.lake.run(), "keep": keep, "status": self.status.run(), "commands": commands}
@@ -125,7 +128,7 @@ class Host:
     async def _start_store(self) -> tuple[str, ...]:
         """-> the cursor that the journal has to wait for, if there is a store."""
         store = self.settings.store
-        if not store.url:
+        if not store.url or self.settings.cluster.servers:  # then it is for the workers to write there
             await self.journal.write(lambda db: catalog.forget_cursor(db, store_task.CURSOR))
             return ()
         store_address.driver()
@@ -133,6 +136,20 @@ class Host:
         self.store = StoreWriter(self.journal, there, self.clock.utc_ms, self._store_trouble)
         self._beside.append(asyncio.create_task(self.store.run(), name="store"))
         return (store_task.CURSOR,)
+
+    async def _start_distributor(self) -> tuple[str, ...]:
+        """-> the cursor that the journal has to wait for, if there is a cluster."""
+        cluster = self.settings.cluster
+        if not cluster.servers:
+            await self.journal.write(lambda db: catalog.forget_cursor(db, distributor.CURSOR))
+            return ()
+        stream.driver()
+        layout = stream.Layout(cluster.name, cluster.partitions, cluster.replicas, cluster.max_bytes)
+        self.distributor = Distributor(
+            self.journal, cluster.servers, layout, self.clock.utc_ms, self._cluster_trouble
+        )
+        self._beside.append(asyncio.create_task(self.distributor.run(), name="distributor"))
+        return (distributor.CURSOR,)
 
     async def _start_links(self) -> None:
         self._shares = Shares(self.settings)
@@ -250,6 +267,14 @@ class Host:
         else:
             log.warning("store: writing again")
             self.commits.event("store-recovered", None, "")
+
+    def _cluster_trouble(self, trouble: str) -> None:
+        if trouble:
+            log.error("cluster: %s; records stay in the journal meanwhile", trouble)
+            self.commits.event("cluster-failed", None, trouble)
+        else:
+            log.warning("cluster: distributing again")
+            self.commits.event("cluster-recovered", None, "")
 
     async def failed(self) -> None:
         """Returns only when a part has ended that must not; raises what ended it."""
