@@ -162,6 +162,11 @@ def move_cursor(db: sqlite3.Connection, reader: str, to_id: int, now_ms: int) ->
     )
 
 
+def forget_cursor(db: sqlite3.Connection, reader: str) -> None:
+    """Part of the caller's transaction: this reader reads no more, so the journal waits for it no more."""
+    db.execute("DELETE FROM cursors WHERE reader = ?", (reader,))
+
+
 class Found(NamedTuple):
     """Facts of the records up to `last_id`, ready to be stored."""
 

@@ -18,6 +18,7 @@ from typing import Any
 from meuse import strict
 from meuse.errors import ConfigError
 from meuse.keys import DEVICE_ID
+from meuse.store.address import parse as parse_store
 from meuse.strict import about
 
 DEFAULT_FILE = "meuse.toml"
@@ -233,6 +234,30 @@ class JournalSettings:
 
 
 @dataclass(frozen=True)
+class StoreSettings:
+    url: str = field(
+        default="",
+        metadata=about("PostgreSQL to write readings to, postgresql://USER@HOST:PORT/DATABASE; empty: none"),
+    )
+    password_file: str = field(default="", metadata=about("file that holds the password, instead of the address"))
+
+
+@dataclass(frozen=True)
+class ClusterSettings:
+    servers: list[str] = field(
+        default_factory=list,
+        metadata=about("NATS servers to distribute records over, nats://USER:PASSWORD@HOST:PORT; empty: none"),
+    )
+    name: str = field(default="meuse", metadata=about("name of the stream, and first word of its subjects"))
+    partitions: int = field(default=8, metadata=about("so many batches are worked on at a time", low=1, high=256))
+    replicas: int = field(default=3, metadata=about("servers that keep each batch", low=1, high=5))
+    max_bytes: int = field(
+        default=1_073_741_824,
+        metadata=about("what waits for workers; then the journal keeps the rest", low=1_048_576, high=1 << 40),
+    )
+
+
+@dataclass(frozen=True)
 class ConsoleSettings:
     keep_bytes: int = field(
         default=262_144,
@@ -259,6 +284,8 @@ class Settings:
     upstream: UpstreamSettings = field(default_factory=UpstreamSettings)
     trust: TrustSettings = field(default_factory=TrustSettings)
     journal: JournalSettings = field(default_factory=JournalSettings)
+    store: StoreSettings = field(default_factory=StoreSettings)
+    cluster: ClusterSettings = field(default_factory=ClusterSettings)
     console: ConsoleSettings = field(default_factory=ConsoleSettings)
 
 
@@ -322,6 +349,8 @@ def read_settings(table: dict[str, Any], name: str) -> Settings:
     for address in settings.udp.listen:
         parse_address(address, f"{name}: udp.listen")
     _check_mqtt(settings.mqtt, f"{name}: mqtt")
+    _check_store(settings.store, f"{name}: store")
+    _check_cluster(settings.cluster, f"{name}: cluster")
     for number, broker in enumerate(settings.mqtt_link):
         _check_broker(broker, f"{name}: mqtt_link[{number}]")
     if settings.lorawan != LorawanSettings():
@@ -441,6 +470,27 @@ def _check_mqtt(mqtt: MqttSettings, where: str) -> None:
             raise ConfigError(f"{where}.{key} = {getattr(mqtt, key)!r} is no time from 1s to 168h", 'such as "5min"')
     if mqtt.discovery and any(letter in mqtt.discovery for letter in "#+ /"):
         raise ConfigError(f"{where}.discovery = {mqtt.discovery!r} is no first part of a topic", 'use "homeassistant"')
+
+
+def _check_store(store: StoreSettings, where: str) -> None:
+    if not store.url:
+        return
+    address = parse_store(store.url, f"{where}.url")
+    if store.password_file and address.password:
+        raise ConfigError(f"{where}.password_file: the url has a password already", "leave one of them out")
+
+
+def _check_cluster(cluster: ClusterSettings, where: str) -> None:
+    for server in cluster.servers:
+        try:
+            parts = urllib.parse.urlsplit(server)
+            good = parts.scheme in ("nats", "tls") and bool(parts.hostname) and (parts.port or 1) > 0
+        except ValueError:
+            good = False
+        if not good:  # without saying it: it may hold a password
+            raise ConfigError(f"{where}.servers: not the address of a NATS server", "for example nats://10.0.0.1:4222")
+    if not re.fullmatch(r"[a-z0-9][a-z0-9-]{0,31}", cluster.name):
+        raise ConfigError(f"{where}.name = {cluster.name!r} is no name", "small letters, digits and -, such as meuse")
 
 
 def parse_duration(text: str) -> int:

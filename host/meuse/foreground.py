@@ -49,7 +49,7 @@ def check(found: Settings, with_sim: bool) -> int:
 def run(found: Settings, with_sim: bool, seconds: float | None) -> int:
     """Run until told to stop; 0 when everything that came is durable."""
     # Beside virtual boards only what is wrong is worth a line.
-    _log_to_stderr("warning" if with_sim and found.host.log == "info" else found.host.log)
+    log_to_stderr("warning" if with_sim and found.host.log == "info" else found.host.log)
     with patient() as output:
         return asyncio.run(_run(found, with_sim, seconds, output))
 
@@ -65,7 +65,7 @@ def run_boards(
 ) -> int:
     """Only virtual boards; 0 when all of them ended with everything sent. See sim.VirtualBoards, sim_faults.play."""
     sim_faults.check(faults)
-    _log_to_stderr("info")
+    log_to_stderr("info")
     with patient():
         return asyncio.run(_run_boards(names or sim.ALL, data, host, seconds, links, faults, every_s))
 
@@ -82,7 +82,7 @@ async def _run_boards(
     console = Console()
     wanted = sim.boards(data, names)
     await sim.prepare(data, wanted)
-    stop = _stop_signals()
+    stop = stop_signals()
     boards = sim.VirtualBoards(wanted, data, host, links)
     try:
         _say_who_lingers(console, wanted)
@@ -109,7 +109,7 @@ async def _run(found: Settings, with_sim: bool, seconds: float | None, output: O
         await sim.prepare(data, wanted)
         ports = [SerialSettings(port=str(board.port)) for board in wanted]
         found = dataclasses.replace(found, serial=[*found.serial, *ports])
-    stop = _stop_signals()
+    stop = stop_signals()
     host = await _started(found, console, anywhere=with_sim and found.tcp.listen is DEFAULT_LISTEN)
     boards = sim.VirtualBoards(wanted, data, host.tcp[0].address if host.tcp else NO_HOST)
     failure: HostError | None = None
@@ -164,7 +164,7 @@ async def _first(waits: list[Coroutine[Any, Any, Any]], seconds: float | None) -
         await asyncio.gather(*tasks, return_exceptions=True)
 
 
-def _stop_signals() -> asyncio.Event:
+def stop_signals() -> asyncio.Event:
     """Set by the first SIGINT, SIGTERM or SIGHUP; a second SIGINT ends the process at once."""
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
@@ -212,7 +212,7 @@ class _StandardError(logging.StreamHandler[Any]):
         raise AttributeError("always standard error")
 
 
-def _log_to_stderr(level: str) -> None:
+def log_to_stderr(level: str) -> None:
     handler = _StandardError()
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
     root = logging.getLogger()

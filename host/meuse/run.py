@@ -13,10 +13,12 @@ from pathlib import Path
 
 from starlette.applications import Starlette
 
-from meuse import announced, housekeeping
+from meuse import announced, catalog, housekeeping
 from meuse.bridge import Bridge
 from meuse.bus_session import Bus
 from meuse.clock import Clock
+from meuse.cluster import distributor, stream
+from meuse.cluster.distributor import Distributor
 from meuse.commands.commander import Commander
 from meuse.config import Settings, parse_address, parse_duration
 from meuse.console_log import FOLDER as CONSOLE_FOLDER
@@ -41,6 +43,10 @@ from meuse.links.sms import SmsLink
 from meuse.links.tcp import TcpLink
 from meuse.links.udp import UdpLink
 from meuse.status import Status
+from meuse.store import address as store_address
+from meuse.store import task as store_task
+from meuse.store.task import StoreWriter
+from meuse.store.writer import Store
 from meuse.topics import progress
 from meuse.topics.embedded import EmbeddedBroker
 from meuse.topics.publisher import Options, Publisher
@@ -58,6 +64,9 @@ READERS = ("catalog", "lake")
 
 # What is in the journal at the end goes to the lake, if that takes no longer than this.
 LAKE_FINISH_S = 30.0
+
+# The same for a store: what it does not get now it gets at the next start.
+STORE_FINISH_S = 10.0
 
 
 class Host:
@@ -82,6 +91,8 @@ class Host:
         self.broker: EmbeddedBroker | None = None
         self.topics: Publisher | None = None
         self.upstream: upstream.Upstream | None = None
+        self.store: StoreWriter | None = None
+        self.distributor: Distributor | None = None
         self._lock: int | None = None
         self._committing: asyncio.Task[None] | None = None
         self._beside: list[asyncio.Task[None]] = []
@@ -112,6 +123,7 @@ class Host:
         readers = (*READERS, progress.CURSOR) if settings.mqtt.wanted else READERS
         if settings.upstream.url:
             readers = (*readers, backlog.CURSOR)
+        readers = (*readers, *await self._start_distributor(), *await self._start_store())
         keep = housekeeping.keep(self.journal, clock, settings.journal.keep_days, readers, self.commits.event)
         works = {"lake": self.lake.run(), "keep": keep, "status": self.status.run()}
         if settings.upstream.url:  # whose host gives the commands: a board counts them
@@ -122,6 +134,32 @@ class Host:
             works["commands"] = Commander(self.journal, self.bridge).run()
         for name, work in works.items():
             self._beside.append(asyncio.create_task(work, name=name))
+
+    async def _start_store(self) -> tuple[str, ...]:
+        """-> the cursor that the journal has to wait for, if there is a store."""
+        store = self.settings.store
+        if not store.url or self.settings.cluster.servers:  # then it is for the workers to write there
+            await self.journal.write(lambda db: catalog.forget_cursor(db, store_task.CURSOR))
+            return ()
+        store_address.driver()
+        there = Store(store_address.settled(store.url, store.password_file), self.clock.utc_ms)
+        self.store = StoreWriter(self.journal, there, self.clock.utc_ms, self._store_trouble)
+        self._beside.append(asyncio.create_task(self.store.run(), name="store"))
+        return (store_task.CURSOR,)
+
+    async def _start_distributor(self) -> tuple[str, ...]:
+        """-> the cursor that the journal has to wait for, if there is a cluster."""
+        cluster = self.settings.cluster
+        if not cluster.servers:
+            await self.journal.write(lambda db: catalog.forget_cursor(db, distributor.CURSOR))
+            return ()
+        stream.driver()
+        layout = stream.Layout(cluster.name, cluster.partitions, cluster.replicas, cluster.max_bytes)
+        self.distributor = Distributor(
+            self.journal, cluster.servers, layout, self.clock.utc_ms, self._cluster_trouble
+        )
+        self._beside.append(asyncio.create_task(self.distributor.run(), name="distributor"))
+        return (distributor.CURSOR,)
 
     async def _start_links(self) -> None:
         self._shares = Shares(self.settings)
@@ -232,6 +270,22 @@ class Host:
             log.warning("lake: writing again")
             self.commits.event("lake-recovered", None, "")
 
+    def _store_trouble(self, trouble: str) -> None:
+        if trouble:
+            log.error("store: %s; readings stay in the journal meanwhile", trouble)
+            self.commits.event("store-failed", None, trouble)
+        else:
+            log.warning("store: writing again")
+            self.commits.event("store-recovered", None, "")
+
+    def _cluster_trouble(self, trouble: str) -> None:
+        if trouble:
+            log.error("cluster: %s; records stay in the journal meanwhile", trouble)
+            self.commits.event("cluster-failed", None, trouble)
+        else:
+            log.warning("cluster: distributing again")
+            self.commits.event("cluster-recovered", None, "")
+
     async def failed(self) -> None:
         """Returns only when a part has ended that must not; raises what ended it."""
         tasks = [task for task in (self._committing, *self._beside) if task is not None]
@@ -265,6 +319,11 @@ class Host:
                         await self.topics.finish()
                     if finish_lake:
                         await self.lake.finish()
+        if self.store is not None:
+            with contextlib.suppress(HostError, TimeoutError):
+                async with asyncio.timeout(STORE_FINISH_S):
+                    await self.store.finish()
+            await self.store.close()
         if hasattr(self, "journal"):
             await self.journal.close()
         if self._lock is not None:

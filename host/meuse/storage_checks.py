@@ -15,7 +15,8 @@ from meuse.lake import files
 # Troubles older than this are history, not a diagnosis.
 RECENT_MS: Final = 86_400_000
 
-TROUBLE_KINDS: Final = ("journal-failed", "lake-failed", "conflict", "reader-behind", "flood")
+FAILED: Final = ("journal-failed", "lake-failed", "store-failed", "cluster-failed")
+TROUBLE_KINDS: Final = (*FAILED, "conflict", "reader-behind", "flood")
 
 # Of many that are wrong the first say where to look.
 SHOWN_FILES: Final = 5

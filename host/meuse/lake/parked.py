@@ -43,7 +43,7 @@ def resolve(db: sqlite3.Connection, readings: Readings, facts: Facts, policy: Po
         " WHERE file IS NULL GROUP BY stream, why"
     ).fetchall()
     for stream, why, since_ms in groups:
-        if not _may_resolve(facts, stream, why) and since_ms > before_ms:
+        if not may_resolve(facts, stream, why) and since_ms > before_ms:
             continue
         expired = _ids(db, stream, why, before_ms)
         for stored in _stored(db, "stream = ? AND why = ? AND file IS NULL ORDER BY id", (stream, why)):
@@ -57,7 +57,7 @@ def resolve(db: sqlite3.Connection, readings: Readings, facts: Facts, policy: Po
                 late.append(block)
             else:
                 readings.add(block)
-    _add_as_they_stand(readings, late)
+    add_as_they_stand(readings, late)
     return ids
 
 
@@ -70,7 +70,7 @@ def add_resolved(db: sqlite3.Connection, readings: Readings, facts: Facts, file:
             late.append(block)
         elif block is not None:
             readings.add(block)
-    _add_as_they_stand(readings, late)
+    add_as_they_stand(readings, late)
 
 
 def assign(db: sqlite3.Connection, ids: Iterable[int], file: str) -> None:
@@ -95,7 +95,7 @@ def _ids(db: sqlite3.Connection, stream: int, why: str, before_ms: int) -> set[i
     return {record_id for (record_id,) in rows}
 
 
-def _may_resolve(facts: Facts, stream: int, why: str) -> bool:
+def may_resolve(facts: Facts, stream: int, why: str) -> bool:
     """Whether anything has come that may end the waiting; cheap, and wrong on one side only."""
     kind, _, number = why.partition(":")
     if not number:
@@ -110,7 +110,7 @@ def _stored(db: sqlite3.Connection, where: str, arguments: tuple[object, ...]) -
     return [Stored(*row) for row in db.execute(_SELECT + where, arguments)]
 
 
-def _add_as_they_stand(readings: Readings, late: list[Block]) -> None:
+def add_as_they_stand(readings: Readings, late: list[Block]) -> None:
     """Date by receipt, from the least delay of each boot; what has no schema stays text."""
     offsets: dict[tuple[int, int | None], int] = {}
     for block in late:

@@ -1,0 +1,140 @@
+"""The stream and its consumers as they must be, and the connection to the cluster; everything that is said to NATS.
+
+Nothing is ever dropped by the stream: without an age, and full, it takes no more (`discard` new), which holds the
+distributor's cursor. Each group has one durable consumer per partition with one unacknowledged batch at most, so a
+partition is worked on by one worker at a time and in order, whoever asks for it.
+"""
+
+import logging
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+from meuse.errors import ConfigError
+
+if TYPE_CHECKING:
+    from nats.aio.client import Client
+    from nats.js import JetStreamContext
+
+log = logging.getLogger(__name__)
+
+GROUPS: Final = ("store",)
+
+# Who has not acknowledged a batch, nor said that it works on it, for so long is taken for dead.
+ACK_WAIT_S: Final = 5.0
+
+# Between two PINGs to the server; two without an answer and another one is tried.
+PING_S: Final = 2
+CONNECT_S: Final = 2
+RECONNECT_S: Final = 0.25
+
+# Second net only: what exactly once rests on are expected sequences in the stream and unique keys in the store.
+DUPLICATES_S: Final = 120.0
+
+
+class Layout(NamedTuple):
+    """`name`: of the stream, and the first word of its subjects."""
+
+    name: str
+    partitions: int
+    replicas: int
+    max_bytes: int
+
+    def subject(self, journal: str, partition: int | str) -> str:
+        """Of one journal's records; `*` stands for any."""
+        return f"{self.name}.batches.{journal}.{partition}"
+
+
+def durable(group: str, partition: int) -> str:
+    return f"{group}-{partition}"
+
+
+def driver() -> None:
+    """Raises ConfigError where the client is not installed."""
+    import importlib.util
+
+    if importlib.util.find_spec("nats") is None:
+        raise ConfigError("cluster.servers needs a client for NATS", "pip install 'meuse[cluster]'")
+
+
+async def connect(servers: list[str], name: str) -> "Client":
+    """A connection that finds another server whenever its own is gone; waits until there is one."""
+    import nats
+
+    said = False
+    client: Client | None = None
+
+    async def lost() -> None:
+        nonlocal said
+        if not said and client is not None and not client.is_closed:
+            said = True
+            log.warning("cluster: connection lost; trying its servers in turn")
+
+    async def again() -> None:
+        nonlocal said
+        if said:
+            said = False
+            log.warning("cluster: connected again")
+
+    client = await nats.connect(
+        servers,
+        name=name,
+        max_reconnect_attempts=-1,
+        reconnect_time_wait=RECONNECT_S,
+        connect_timeout=CONNECT_S,
+        ping_interval=PING_S,
+        max_outstanding_pings=2,
+        allow_reconnect=True,
+        error_cb=_quiet,
+        disconnected_cb=lost,
+        reconnected_cb=again,
+    )
+    return client
+
+
+async def make(js: "JetStreamContext", layout: Layout) -> None:
+    """Stream and consumers, where they are not there yet; raises what NATS raises."""
+    from nats.js import api
+
+    wanted = api.StreamConfig(
+        name=layout.name,
+        subjects=[f"{layout.name}.batches.*.*"],
+        retention=api.RetentionPolicy.LIMITS,
+        storage=api.StorageType.FILE,
+        discard=api.DiscardPolicy.NEW,
+        num_replicas=layout.replicas,
+        max_bytes=layout.max_bytes,
+        duplicate_window=DUPLICATES_S,
+    )
+    await _there(lambda: js.stream_info(layout.name), lambda: js.add_stream(wanted))
+    for group in GROUPS:
+        for partition in range(layout.partitions):
+            await _consumer(js, layout, group, partition)
+
+
+async def _consumer(js: "JetStreamContext", layout: Layout, group: str, partition: int) -> None:
+    from nats.js import api
+
+    name = durable(group, partition)
+    wanted = api.ConsumerConfig(
+        durable_name=name,
+        filter_subject=layout.subject("*", partition),
+        ack_policy=api.AckPolicy.EXPLICIT,
+        ack_wait=ACK_WAIT_S,
+        max_ack_pending=1,
+        max_deliver=-1,
+        num_replicas=layout.replicas,
+    )
+    await _there(lambda: js.consumer_info(layout.name, name), lambda: js.add_consumer(layout.name, wanted))
+
+
+async def _there(look: Callable[[], Awaitable[Any]], add: Callable[[], Awaitable[Any]]) -> None:
+    from nats.js.errors import NotFoundError
+
+    try:
+        await look()
+    except NotFoundError:
+        await add()
+
+
+async def _quiet(error: Exception) -> None:
+    log.debug("cluster: %r", error)
