@@ -4,11 +4,12 @@ A board keeps a SCHEMA only until it is acknowledged; a host that lost its journ
 Knows seqs and ids only; nothing is decoded here but the ids.
 """
 
-import sqlite3
 from typing import Any
 
 from meuse_protocol import messages
 from meuse_protocol.errors import RemoteError
+
+from meuse.journal.sql import Database
 
 
 class Announced:
@@ -39,7 +40,7 @@ class Announced:
         return stream in self._anchored
 
 
-def load(db: sqlite3.Connection) -> Announced:
+def load(db: Database) -> Announced:
     """From the catalog's tables and the records it has not passed yet."""
     row = db.execute("SELECT position FROM cursors WHERE reader = 'catalog'").fetchone()
     known = Announced(

@@ -5,7 +5,6 @@ written with the records themselves (journal/writer.py). Extraction may run agai
 records: every insert is by key, and the first one stays, since a schema id is never redefined.
 """
 
-import sqlite3
 from typing import Final, NamedTuple
 
 import msgspec
@@ -13,6 +12,7 @@ from meuse_protocol import messages, schema, schema_decode
 from meuse_protocol.errors import RemoteError
 
 from meuse.dating import Anchor
+from meuse.journal.sql import Database
 
 CURSOR: Final = "catalog"
 
@@ -62,9 +62,9 @@ class AnchorRow(NamedTuple):
 Fact = SchemaRow | BootRow | AnchorRow
 
 _INSERTS: Final[dict[type, str]] = {
-    SchemaRow: "INSERT OR IGNORE INTO schemas VALUES(?, ?, ?, ?, ?, ?)",
-    BootRow: "INSERT OR IGNORE INTO boots VALUES(?, ?, ?, ?, ?, ?)",
-    AnchorRow: "INSERT OR IGNORE INTO anchors VALUES(?, ?, ?, ?, ?, ?)",
+    SchemaRow: "INSERT INTO schemas VALUES(?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
+    BootRow: "INSERT INTO boots VALUES(?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
+    AnchorRow: "INSERT INTO anchors VALUES(?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
 }
 
 
@@ -118,7 +118,7 @@ class Facts:
         return self.origins.get(stream) or Origin("", "", "")
 
 
-def load(db: sqlite3.Connection) -> Facts:
+def load(db: Database) -> Facts:
     """Everything known at this moment: the tables, and the records the cursor has not passed.
 
     Run it inside the read transaction whose records are to be decoded, or before they are read. The cursor is asked
@@ -141,19 +141,19 @@ def load(db: sqlite3.Connection) -> Facts:
     return facts
 
 
-def update(facts: Facts, db: sqlite3.Connection, after_id: int) -> None:
+def update(facts: Facts, db: Database, after_id: int) -> None:
     """Take in the facts among the records after `after_id`."""
     for known in _facts_between(db, after_id, None):
         facts.add(known)
 
 
-def position(db: sqlite3.Connection, reader: str) -> int:
+def position(db: Database, reader: str) -> int:
     """Id of the last record that this reader has finished; 0 before its first."""
     row = db.execute("SELECT position FROM cursors WHERE reader = ?", (reader,)).fetchone()
     return int(row[0]) if row else 0
 
 
-def move_cursor(db: sqlite3.Connection, reader: str, to_id: int, now_ms: int) -> None:
+def move_cursor(db: Database, reader: str, to_id: int, now_ms: int) -> None:
     """Part of the caller's transaction: what was done up to `to_id` commits with it."""
     db.execute(
         "INSERT INTO cursors VALUES(?, ?, ?) ON CONFLICT(reader) DO UPDATE"
@@ -175,7 +175,7 @@ class Found(NamedTuple):
     worth_commit: bool
 
 
-def find(db: sqlite3.Connection) -> Found:
+def find(db: Database) -> Found:
     """The facts of the next records; any connection will do."""
     start = position(db, CURSOR)
     (newest,) = db.execute("SELECT coalesce(max(id), 0) FROM records").fetchone()
@@ -184,14 +184,14 @@ def find(db: sqlite3.Connection) -> Found:
     return Found(facts, last_id, bool(facts) or last_id - start >= IDLE_RECORDS)
 
 
-def store(db: sqlite3.Connection, found: Found, now_ms: int) -> None:
+def store(db: Database, found: Found, now_ms: int) -> None:
     """Part of the caller's transaction: tables and cursor together."""
     for known in found.facts:
         db.execute(_INSERTS[type(known)], known)
     move_cursor(db, CURSOR, found.last_id, now_ms)
 
 
-def _facts_between(db: sqlite3.Connection, after_id: int, last_id: int | None) -> list[Fact]:
+def _facts_between(db: Database, after_id: int, last_id: int | None) -> list[Fact]:
     rows = db.execute(
         "SELECT stream, type, received_ms, record FROM records"
         " WHERE id > ? AND id <= coalesce(?, id) AND type IN (3, 5, 6) ORDER BY id",

@@ -2,13 +2,13 @@
 
 import asyncio
 import logging
-import sqlite3
 from collections.abc import Callable
 
 from meuse.clock import Clock
 from meuse.commands import table
 from meuse.errors import JournalError
-from meuse.journal.sqlite import SqliteJournal
+from meuse.journal.sql import Database
+from meuse.journal.threads import Journal
 
 log = logging.getLogger(__name__)
 
@@ -22,7 +22,7 @@ Note = Callable[[str, str | None, str], None]
 """(kind, device, detail): an event for people."""
 
 
-async def keep(journal: SqliteJournal, clock: Clock, keep_days: int, readers: tuple[str, ...], note: Note) -> None:
+async def keep(journal: Journal, clock: Clock, keep_days: int, readers: tuple[str, ...], note: Note) -> None:
     """Until cancelled. Trouble with the disk is the commit queue's to report; here it only waits."""
     behind: set[str] = set()
     while True:
@@ -42,7 +42,7 @@ async def keep(journal: SqliteJournal, clock: Clock, keep_days: int, readers: tu
         await asyncio.sleep(EVERY_S)
 
 
-def _behind(db: sqlite3.Connection, before_ms: int) -> set[str]:
+def _behind(db: Database, before_ms: int) -> set[str]:
     """Readers whose next record was received before `before_ms`."""
     found = set()
     for reader, position in db.execute("SELECT reader, position FROM cursors").fetchall():

@@ -5,7 +5,6 @@ by the commit queue, in front of the first record of that stream.
 """
 
 import logging
-import sqlite3
 from collections.abc import Callable
 
 from meuse_protocol.host_stream import StreamState
@@ -13,7 +12,8 @@ from meuse_protocol.rate import Rate
 from meuse_protocol.received import RangeSet
 
 from meuse.errors import ConfigError
-from meuse.journal.sqlite import SqliteJournal
+from meuse.journal.sql import Database
+from meuse.journal.threads import Journal
 from meuse.keys import DEVICE_ID, KeyStore
 
 log = logging.getLogger(__name__)
@@ -45,7 +45,7 @@ class Identity:
         self.keyless: set[str] = set()
 
     @classmethod
-    async def load(cls, journal: SqliteJournal, keys: KeyStore, now_ms: int) -> "Identity":
+    async def load(cls, journal: Journal, keys: KeyStore, now_ms: int) -> "Identity":
         """Everything the journal knows, and a row in `devices` for every key file."""
         known = cls(keys)
         with_key = keys.devices()
@@ -144,15 +144,15 @@ class TrustedLinks:
         return self._known[link]
 
 
-def add_devices(db: sqlite3.Connection, devices: list[str], now_ms: int) -> None:
+def add_devices(db: Database, devices: list[str], now_ms: int) -> None:
     """Part of the caller's transaction: a row for each device that has none."""
     db.executemany(
-        "INSERT OR IGNORE INTO devices VALUES(?, ?, ?, ?)",
+        "INSERT INTO devices VALUES(?, ?, ?, ?) ON CONFLICT DO NOTHING",
         [(device, DEFAULT_TENANT, DEFAULT_SITE, now_ms) for device in devices],
     )
 
 
-def _read_all(db: sqlite3.Connection) -> tuple[dict[int, _Row], list[str]]:
+def _read_all(db: Database) -> tuple[dict[int, _Row], list[str]]:
     rows = db.execute("SELECT stream, device, next_seq, received, gapped FROM streams")
     streams = {row[0]: (row[1], row[2], row[3], row[4]) for row in rows}
     return streams, [device for (device,) in db.execute("SELECT device FROM devices")]

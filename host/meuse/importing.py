@@ -6,7 +6,6 @@ So a record has one way into the journal, and importing again changes nothing. D
 
 import asyncio
 import contextlib
-import sqlite3
 import time
 from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
@@ -20,6 +19,7 @@ from meuse import captured
 from meuse.config import Settings, TcpSettings, TrustSettings, parse_address
 from meuse.errors import HostError, JournalBusy, NotReachable
 from meuse.journal.database import FILE_NAME, open_reader
+from meuse.journal.sql import Database
 from meuse.keys import FOLDER as KEYS_FOLDER
 from meuse.keys import KeyStore
 from meuse.run import LOCK_FILE, NOWHERE, Host
@@ -136,7 +136,7 @@ async def import_file(path: Path, data: Path, door: Door, progress: Progress = l
     return Imported(path, parts, damaged, found.cut, len(found.packets), found.lines, frames)
 
 
-async def _deliver(db: sqlite3.Connection, part: Part, some: Iterable[tuple[int, bytes]], door: Door) -> None:
+async def _deliver(db: Database, part: Part, some: Iterable[tuple[int, bytes]], door: Door) -> None:
     """Hands packets to the host and waits until its journal has them.
 
     A connection for each delivery: a host closes one on which nobody says HELLO for half a minute.
@@ -153,9 +153,7 @@ async def _deliver(db: sqlite3.Connection, part: Part, some: Iterable[tuple[int,
         writer.transport.abort()
 
 
-async def _until_durable(
-    db: sqlite3.Connection, part: Part, seqs: list[int], writer: asyncio.StreamWriter
-) -> None:
+async def _until_durable(db: Database, part: Part, seqs: list[int], writer: asyncio.StreamWriter) -> None:
     missing, deadline = len(seqs) + 1, time.monotonic() + PATIENCE_S
     while True:
         state = stored_state(db, part.stream)

@@ -4,13 +4,13 @@ A light reader without a cursor: it begins at the end, looks at the newest recor
 and skips what it cannot keep up with. Never on the way of an acknowledgement.
 """
 
-import sqlite3
 from typing import NamedTuple
 
 import numpy as np
 
 from meuse import catalog, decode, scale
-from meuse.journal.sqlite import SqliteJournal
+from meuse.journal.sql import Database
+from meuse.journal.threads import Journal
 
 # Records looked at per round; more than 200 boards at one batch a second are only counted.
 LOOK_RECORDS = 200
@@ -30,7 +30,7 @@ class Value(NamedTuple):
 class Latest:
     """`await look()` once a second; `values` and `rows` then hold what came."""
 
-    def __init__(self, journal: SqliteJournal) -> None:
+    def __init__(self, journal: Journal) -> None:
         self._journal = journal
         self._position = journal.last_id
         self._facts: catalog.Facts | None = None
@@ -42,7 +42,7 @@ class Latest:
         if self._journal.last_id > self._position or self._facts is None:
             await self._journal.read(self._look)
 
-    def _look(self, db: sqlite3.Connection) -> None:
+    def _look(self, db: Database) -> None:
         """On the journal's reading thread."""
         (newest,) = db.execute("SELECT coalesce(max(id), 0) FROM records").fetchone()
         found = db.execute(

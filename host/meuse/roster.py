@@ -3,10 +3,11 @@
 Reads what any process may read; whether a host runs now is the caller's to know.
 """
 
-import sqlite3
 from typing import NamedTuple
 
 from meuse_protocol.received import RangeSet
+
+from meuse.journal.sql import Database
 
 
 class Entry(NamedTuple):
@@ -24,14 +25,14 @@ class Entry(NamedTuple):
     ack_ms: int | None  # from arrival to acknowledgement, smoothed
 
 
-def read(db: sqlite3.Connection, closed: bool = False) -> list[Entry]:
+def read(db: Database, closed: bool = False) -> list[Entry]:
     """By device, then by age; `closed`: streams that were replaced as well."""
     rows = db.execute(
         "SELECT device, stream, closed_ms IS NOT NULL, next_seq, received, gapped,"
-        " link, coalesce(online, 0), heard_ms, ack_ms"
-        " FROM (SELECT device FROM devices UNION SELECT device FROM streams)"
+        " link, coalesce(online, FALSE), heard_ms, ack_ms"
+        " FROM (SELECT device FROM devices UNION SELECT device FROM streams) AS known"
         " LEFT JOIN streams USING (device)"
-        " LEFT JOIN (SELECT device, link, online, seen_ms AS heard_ms, ack_ms FROM device_status)"
+        " LEFT JOIN (SELECT device, link, online, seen_ms AS heard_ms, ack_ms FROM device_status) AS told"
         " USING (device) ORDER BY device, bound_ms"
     )
     entries = [_entry(row) for row in rows]

@@ -6,22 +6,22 @@ Written only when something changed, so that an idle host writes nothing.
 import asyncio
 import contextlib
 import os
-import sqlite3
 
 from meuse.bridge import Bridge
 from meuse.clock import Clock
 from meuse.errors import JournalError
-from meuse.journal.sqlite import SqliteJournal
+from meuse.journal.sql import Database
+from meuse.journal.threads import Journal
 
 EVERY_S = 2.0
 
-_DeviceRow = tuple[str, str, int, int, int, int, int]
+_DeviceRow = tuple[str, str, bool, int, int, int, int]
 
 
 class Status:
     """Run `run()` as a task; `write()` once more at the end."""
 
-    def __init__(self, journal: SqliteJournal, bridge: Bridge, clock: Clock) -> None:
+    def __init__(self, journal: Journal, bridge: Bridge, clock: Clock) -> None:
         self._journal = journal
         self._bridge = bridge
         self._clock = clock
@@ -68,7 +68,7 @@ class Status:
             (
                 known.device,
                 known.link,
-                int(known.online),
+                known.online,
                 known.since_ms,
                 known.heard_ms,
                 self._bridge.backlog(known),
@@ -78,6 +78,14 @@ class Status:
         ]
 
 
-def _write(db: sqlite3.Connection, devices: list[_DeviceRow], host: list[tuple[str, object]]) -> None:
-    db.executemany("INSERT OR REPLACE INTO device_status VALUES(?, ?, ?, ?, ?, ?, ?)", devices)
-    db.executemany("INSERT OR REPLACE INTO host_status VALUES(?, ?)", host)
+def _write(db: Database, devices: list[_DeviceRow], host: list[tuple[str, object]]) -> None:
+    db.executemany(
+        "INSERT INTO device_status VALUES(?, ?, ?, ?, ?, ?, ?) ON CONFLICT(device) DO UPDATE SET link = excluded.link,"
+        " online = excluded.online, since_ms = excluded.since_ms, seen_ms = excluded.seen_ms,"
+        " backlog = excluded.backlog, ack_ms = excluded.ack_ms WHERE excluded.seen_ms >= device_status.seen_ms",
+        devices,
+    )
+    db.executemany(
+        "INSERT INTO host_status VALUES(?, ?) ON CONFLICT(key) DO UPDATE SET value = excluded.value",
+        [(key, str(value)) for key, value in host],
+    )

@@ -9,6 +9,7 @@ from meuse.clock import Clock
 from meuse.errors import JournalError
 from meuse.findings import Finding, fail, note, ok
 from meuse.journal.database import FILE_NAME, open_reader
+from meuse.journal.sql import Database
 from meuse.journal.writer import newest_id
 from meuse.lake import files
 
@@ -61,7 +62,7 @@ def check(data: Path) -> Iterator[Finding]:
         db.close()
 
 
-def _readers(db: sqlite3.Connection, newest: int) -> Iterator[Finding]:
+def _readers(db: Database, newest: int) -> Iterator[Finding]:
     now_ms = Clock().utc_ms()
     for reader, position in db.execute("SELECT reader, position FROM cursors ORDER BY reader"):
         row = db.execute("SELECT received_ms FROM records WHERE id > ? ORDER BY id LIMIT 1", (position,)).fetchone()
@@ -78,17 +79,18 @@ def _readers(db: sqlite3.Connection, newest: int) -> Iterator[Finding]:
         yield note("parked", f"{parked} records wait for a schema or a clock")
 
 
-def _troubles(db: sqlite3.Connection) -> Iterator[Finding]:
+def _troubles(db: Database) -> Iterator[Finding]:
     marks = ", ".join("?" * len(TROUBLE_KINDS))
     rows = db.execute(
-        f"SELECT kind, count(*), max(at_ms), detail FROM events WHERE at_ms > ? AND kind IN ({marks}) GROUP BY kind",
+        "SELECT kind, number, detail FROM events JOIN (SELECT count(*) AS number, max(id) AS id FROM events"
+        f" WHERE at_ms > ? AND kind IN ({marks}) GROUP BY kind) AS last USING (id) ORDER BY id",
         (Clock().utc_ms() - RECENT_MS, *TROUBLE_KINDS),
     )
-    for kind, count, _, detail in rows:
+    for kind, count, detail in rows:
         yield note(kind, f"{count} times in the last day, last: {detail}")
 
 
-def _lake(db: sqlite3.Connection, folder: Path) -> Iterator[Finding]:
+def _lake(db: Database, folder: Path) -> Iterator[Finding]:
     known = files.done(db)
     wrong = {file.name: damage for file in known if (damage := files.damage(folder, file))}
     advice = f"put it back into {folder} from a copy; its readings are nowhere else once purged"
@@ -100,10 +102,15 @@ def _lake(db: sqlite3.Connection, folder: Path) -> Iterator[Finding]:
         yield ok("lake", f"{len(known)} files, {sum(file.rows for file in known):,} rows")
 
 
-def _counters(db: sqlite3.Connection) -> Iterator[Finding]:
-    told = dict(db.execute("SELECT key, value FROM host_status"))
+def _counters(db: Database) -> Iterator[Finding]:
+    told = {key: number(value) for key, value in db.execute("SELECT key, value FROM host_status")}
     if told.get("failing"):
         yield fail("host", f"the journal fails: {told['failing']}", "see `data` and `disk` above")
     for name, meaning in COUNTERS.items():
         if told.get(name):
             yield note(name, f"{told[name]} since the host was started: {meaning}")
+
+
+def number(value: object) -> object:
+    """What `host_status` says, a number where it is one."""
+    return int(str(value)) if str(value).isdigit() else value

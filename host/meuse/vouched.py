@@ -4,7 +4,6 @@ Judges by the rules of a host's endpoint, on what the journal says now, and chan
 host that owns the journal, which judges once more.
 """
 
-import sqlite3
 from dataclasses import dataclass, field
 
 from meuse_protocol.errors import RemoteError
@@ -15,6 +14,7 @@ from meuse_protocol.messages import HELLO, head, is_record, parse, splice
 from meuse_protocol.received import RangeSet
 
 from meuse.fast_check import check
+from meuse.journal.sql import Database
 from meuse.keys import DEVICE_ID, KeyStore
 
 # As on every link between a board and a host that is not of tiny packets.
@@ -46,7 +46,7 @@ class Part:
 class Known:
     """The directory as the journal and the key files say it; what is bound here is bound nowhere else."""
 
-    def __init__(self, db: sqlite3.Connection, keys: KeyStore, trusted: bool) -> None:
+    def __init__(self, db: Database, keys: KeyStore, trusted: bool) -> None:
         self._db = db
         self._keys = keys
         self._trusted = trusted
@@ -71,7 +71,7 @@ class Known:
         return state
 
 
-def stored_state(db: sqlite3.Connection, stream: int) -> StreamState | None:
+def stored_state(db: Database, stream: int) -> StreamState | None:
     """What is durable of a stream; None when the journal does not know it. Without keys."""
     row = db.execute("SELECT device, received, gapped, next_seq FROM streams WHERE stream = ?", (stream,)).fetchone()
     if row is None:
@@ -152,7 +152,7 @@ class Sorter:
         pdu = parse(e2e, MAC_BYTES if state.keys else 0)
         part.packets.append((seq, splice(pdu.record, part.stream) + pdu.mac))
 
-    def acknowledgement(self, db: sqlite3.Connection, stream: int) -> bytes | None:
+    def acknowledgement(self, db: Database, stream: int) -> bytes | None:
         """The ACK of what is durable now, under the key that the board uses; None for a stream nobody knows."""
         vouched, state = self._known.stream(stream), stored_state(db, stream)
         if vouched is None or state is None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from meuse.errors import JournalBusy, JournalError
-from meuse.journal.batch import Batch, Binding, Event, Gap, Row, Twin
+from meuse.journal.batch import Batch, Binding, Event, Gap, Outcome, Row, Twin
 from meuse.journal.database import FILE_NAME, open_reader
 from meuse.journal.migrations import STEPS
 from meuse.journal.sqlite import SqliteJournal
@@ -98,7 +98,7 @@ def test_purge_waits_for_every_reader_and_the_received_set_stays(tmp_path: Path)
         assert await passed(lake=10, other=4) == 1  # any reader counts, expected or not
         assert await passed(other=10) == 1  # seq 6 and later are too young
         again = await journal.commit(Batch([row(A, 1, b"again")]))
-        assert again == (10, [])  # purged: not compared, and never stored again
+        assert again == Outcome(10, [])  # purged: not compared, and never stored again
         left = await journal.read(lambda db: db.execute("SELECT seq FROM records").fetchall())
         assert left == [(n,) for n in range(6, 11)]
         await journal.close()

@@ -21,7 +21,7 @@ from tests.host.light_board import until
 from tests.host.readings_board import ReadingsBoard
 from tests.host.rivers import River, Truth, sort_key
 from tests.host.truths import stored
-from tests.postgres import Postgres, postgres, rows
+from tests.store_server import Postgres, postgres, rows
 
 __all__ = ["postgres"]
 

@@ -7,10 +7,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from meuse.cli.query import Config, Data
+from meuse.journal.sql import Database
 
 if TYPE_CHECKING:
-    import sqlite3
-
     from meuse.commands.table import Command, Request
 
 LOOK_S = 0.1
@@ -75,7 +74,7 @@ def _ask(where: Path, request: "Request") -> None:
     from meuse.commands import table
     from meuse.query.selection import known_or_raise
 
-    def work(db: "sqlite3.Connection") -> None:
+    def work(db: "Database") -> None:
         known_or_raise("device", [request.device], {name for (name,) in db.execute("SELECT device FROM devices")})
         table.ask(db, request, Clock().utc_ms())
 

@@ -6,7 +6,6 @@ a host that was killed sends the same command with the same bytes again. Never o
 
 import asyncio
 import logging
-import sqlite3
 from collections.abc import Callable
 from typing import Final
 
@@ -23,7 +22,8 @@ from meuse.commands.facts import Answer, Uptime
 from meuse.commands.table import Command, Request
 from meuse.commands.watch import Watch
 from meuse.errors import JournalError
-from meuse.journal.sqlite import SqliteJournal
+from meuse.journal.sql import Database
+from meuse.journal.threads import Journal
 
 log = logging.getLogger(__name__)
 
@@ -46,13 +46,13 @@ STATE_OF: Final = {
     wire.STALE: table.EXPIRED,
 }
 
-Write = Callable[[sqlite3.Connection], object]
+Write = Callable[[Database], object]
 
 
 class Commander:
     """Run `run()` as a task."""
 
-    def __init__(self, journal: SqliteJournal, bridge: Bridge) -> None:
+    def __init__(self, journal: Journal, bridge: Bridge) -> None:
         self._journal = journal
         self._bridge = bridge
         self._clock = bridge.clock
@@ -217,7 +217,7 @@ class Commander:
         command.state = table.SENT
         self._writes.append(lambda db: self._write_sent(db, command, stream))
 
-    def _write_sent(self, db: sqlite3.Connection, command: Command, stream: int) -> None:
+    def _write_sent(self, db: Database, command: Command, stream: int) -> None:
         command.cid = table.next_cid(db, stream)
         table.move(db, command, self._clock.utc_ms(), "")
 

@@ -1,6 +1,5 @@
 """What the journal says of commands and the boards they go to: streams, boots, uptimes, RESULT records. Reads only."""
 
-import sqlite3
 from typing import Any, Final, NamedTuple
 
 from meuse_protocol import messages
@@ -8,6 +7,7 @@ from meuse_protocol.errors import RemoteError
 
 from meuse import catalog
 from meuse.dating import Anchor
+from meuse.journal.sql import Database
 
 # RESULT records looked at in one round.
 ROUND: Final = 1000
@@ -35,7 +35,7 @@ class Uptime(NamedTuple):
         return self.uptime_ms + utc_ms - self.utc_ms
 
 
-def answers(db: sqlite3.Connection, after_id: int) -> tuple[list[Answer], int]:
+def answers(db: Database, after_id: int) -> tuple[list[Answer], int]:
     """RESULT records after `after_id`, and the position up to which they were looked at."""
     (newest,) = db.execute("SELECT coalesce(max(id), 0) FROM records").fetchone()
     rows = db.execute(
@@ -53,7 +53,7 @@ def answers(db: sqlite3.Connection, after_id: int) -> tuple[list[Answer], int]:
     return found, max(after_id, int(rows[-1][0] if len(rows) == ROUND else newest))
 
 
-def stream_of(db: sqlite3.Connection, device: str) -> int | None:
+def stream_of(db: Database, device: str) -> int | None:
     """The device's stream in use."""
     row = db.execute(
         "SELECT stream FROM streams WHERE device = ? AND closed_ms IS NULL ORDER BY bound_ms DESC LIMIT 1", (device,)
@@ -61,11 +61,11 @@ def stream_of(db: sqlite3.Connection, device: str) -> int | None:
     return None if row is None else int(row[0])
 
 
-def streams_of(db: sqlite3.Connection, devices: set[str]) -> dict[str, int | None]:
+def streams_of(db: Database, devices: set[str]) -> dict[str, int | None]:
     return {device: stream_of(db, device) for device in devices}
 
 
-def uptime(db: sqlite3.Connection, stream: int) -> Uptime | None:
+def uptime(db: Database, stream: int) -> Uptime | None:
     """Of the stream's newest boot; None while that has no anchor."""
     boots = {boot for (boot,) in db.execute("SELECT boot FROM boots WHERE stream = ?", (stream,))}
     anchors: dict[int, list[Anchor]] = {}

@@ -5,7 +5,6 @@ caller's transaction. A command that is asked again under the same id is the sam
 """
 
 import json
-import sqlite3
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -14,6 +13,7 @@ from meuse_protocol.condition_text import condition_of
 from meuse_protocol.errors import MeuseError
 
 from meuse.errors import ConfigError, HostError
+from meuse.journal.sql import Database
 
 QUEUED: Final = "queued"  # nobody has told the board
 SENT: Final = "sent"  # on its way, or there, until a RESULT is durable
@@ -78,7 +78,7 @@ _COLUMNS: Final = (
 )
 
 
-def ask(db: sqlite3.Connection, request: Request, now_ms: int) -> None:
+def ask(db: Database, request: Request, now_ms: int) -> None:
     """Queue it, unless its id is known already.
 
     ConfigError: no board could ever be asked for this. HostError: too many wait for this one.
@@ -95,8 +95,8 @@ def ask(db: sqlite3.Connection, request: Request, now_ms: int) -> None:
     if waiting >= WAITING_MAX:
         raise HostError(f"{waiting} commands wait for {request.device}", "wait for them, or for their expiry")
     done = db.execute(
-        "INSERT OR IGNORE INTO commands(id, device, op, arg, asked_ms, expires_ms, done_when, within_ms, confirmed,"
-        " follows, state) VALUES(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        "INSERT INTO commands(id, device, op, arg, asked_ms, expires_ms, done_when, within_ms, confirmed,"
+        " follows, state) VALUES(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
         (
             request.id,
             request.device,
@@ -106,7 +106,7 @@ def ask(db: sqlite3.Connection, request: Request, now_ms: int) -> None:
             request.expires_ms,
             request.done_when,
             request.within_ms,
-            int(request.confirmed),
+            request.confirmed,
             request.follows,
             QUEUED,
         ),
@@ -115,30 +115,30 @@ def ask(db: sqlite3.Connection, request: Request, now_ms: int) -> None:
         _note(db, request.id, now_ms, QUEUED, "")
 
 
-def confirm(db: sqlite3.Connection, command: str) -> None:
+def confirm(db: Database, command: str) -> None:
     """Somebody has seen the board's state and says yes."""
-    db.execute("UPDATE commands SET confirmed = 1 WHERE id = ? AND NOT settled", (command,))
+    db.execute("UPDATE commands SET confirmed = TRUE WHERE id = ? AND NOT settled", (command,))
 
 
-def unsettled(db: sqlite3.Connection) -> list[Command]:
+def unsettled(db: Database) -> list[Command]:
     """All that are still to be moved on, in the order they were asked."""
     rows = db.execute(f"SELECT {_COLUMNS} FROM commands WHERE NOT settled ORDER BY number")
     return [_command(row) for row in rows]
 
 
-def find(db: sqlite3.Connection, command: str) -> Command | None:
+def find(db: Database, command: str) -> Command | None:
     row = db.execute(f"SELECT {_COLUMNS} FROM commands WHERE id = ?", (command,)).fetchone()
     return None if row is None else _command(row)
 
 
-def move(db: sqlite3.Connection, command: Command, now_ms: int, detail: str) -> None:
+def move(db: Database, command: Command, now_ms: int, detail: str) -> None:
     """Writes the command as it is now; a settled one is never touched again."""
     db.execute(
         "UPDATE commands SET state = ?, settled = ?, stream = ?, cid = ?, boot = ?, uptime_ms = ?, since_id = ?,"
         " answer = ?, prepared_ms = ?, started_ms = ? WHERE number = ? AND NOT settled",
         (
             command.state,
-            int(command.state in SETTLED),
+            command.state in SETTLED,
             command.stream,
             command.cid,
             command.boot,
@@ -153,29 +153,29 @@ def move(db: sqlite3.Connection, command: Command, now_ms: int, detail: str) -> 
     _note(db, command.id, now_ms, command.state, detail)
 
 
-def next_cid(db: sqlite3.Connection, stream: int) -> int:
+def next_cid(db: Database, stream: int) -> int:
     """An id that this stream never had."""
     row = db.execute(
-        "INSERT INTO command_cids VALUES(?, 2) ON CONFLICT(stream) DO UPDATE SET next_cid = next_cid + 1"
+        "INSERT INTO command_cids VALUES(?, 2) ON CONFLICT(stream) DO UPDATE SET next_cid = command_cids.next_cid + 1"
         " RETURNING next_cid - 1",
         (stream,),
     ).fetchone()
     return int(row[0])
 
 
-def skip_cids(db: sqlite3.Connection, stream: int) -> None:
+def skip_cids(db: Database, stream: int) -> None:
     """The board has seen higher ids than this journal knows of."""
     db.execute("UPDATE command_cids SET next_cid = next_cid + ? WHERE stream = ?", (SKIPPED_CIDS, stream))
 
 
-def purge(db: sqlite3.Connection, before_ms: int) -> None:
+def purge(db: Database, before_ms: int) -> None:
     """Drop what is settled and was asked before `before_ms`; its ids stay used."""
     old = "SELECT id FROM commands WHERE settled AND asked_ms < ?"
     db.execute(f"DELETE FROM command_states WHERE command IN ({old})", (before_ms,))
     db.execute("DELETE FROM commands WHERE settled AND asked_ms < ?", (before_ms,))
 
 
-def states(db: sqlite3.Connection, command: str, after: int) -> list[tuple[int, int, str, str]]:
+def states(db: Database, command: str, after: int) -> list[tuple[int, int, str, str]]:
     """(position, at_ms, state, detail) of what became of a command since position `after`."""
     return db.execute(
         "SELECT id, at_ms, state, detail FROM command_states WHERE command = ? AND id > ? ORDER BY id",
@@ -183,7 +183,7 @@ def states(db: sqlite3.Connection, command: str, after: int) -> list[tuple[int, 
     ).fetchall()
 
 
-def _note(db: sqlite3.Connection, command: str, at_ms: int, state: str, detail: str) -> None:
+def _note(db: Database, command: str, at_ms: int, state: str, detail: str) -> None:
     db.execute(
         "INSERT INTO command_states(command, at_ms, state, detail) VALUES(?, ?, ?, ?)",
         (command, at_ms, state, detail),

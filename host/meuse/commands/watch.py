@@ -1,12 +1,12 @@
 """A command is done when its effect is measured: looks for a reading that meets its `done_when`. Reads only."""
 
-import sqlite3
 from decimal import Decimal
 from typing import Any, Final
 
 from meuse_protocol.condition_text import condition_of
 
 from meuse.commands.table import Command
+from meuse.journal.sql import Database
 from meuse.query.follow import Follower, moment
 from meuse.query.selection import Selection
 
@@ -17,7 +17,7 @@ GRACE_MS: Final = 2_000
 class Watch:
     """Of one command that was carried out at `started_ms`; only what was measured since counts, by measured time."""
 
-    def __init__(self, db: sqlite3.Connection, command: Command) -> None:
+    def __init__(self, db: Database, command: Command) -> None:
         assert command.done_when and command.within_ms and command.started_ms is not None
         self._condition = condition_of(command.done_when)
         selection = Selection((command.device,), (self._condition[0],))

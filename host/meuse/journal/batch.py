@@ -73,3 +73,14 @@ class Outcome(NamedTuple):
 
     last_id: int  # position of the newest record
     conflicts: list[tuple[int, int]]  # (stream, seq) that came with other bytes than stored
+    learned: "tuple[Learned, ...]" = ()  # streams of which another host knew more
+
+
+class Learned(NamedTuple):
+    """What is durable of a stream now, and whose it is; the sets as `RangeSet.to_bytes` has them."""
+
+    stream: int
+    device: str
+    next_seq: int
+    received: bytes
+    gapped: bytes

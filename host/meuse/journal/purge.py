@@ -1,12 +1,12 @@
 """Which records may leave the journal: old ones that every reader has passed; nothing else."""
 
-import sqlite3
+from meuse.journal.sql import Database
 
 # One step is one short transaction, so that a commit never waits long behind a purge.
 STEP_RECORDS = 2_000
 
 
-def purge_step(db: sqlite3.Connection, before_ms: int, readers: tuple[str, ...]) -> int:
+def purge_step(db: Database, before_ms: int, readers: tuple[str, ...]) -> int:
     """Delete up to STEP_RECORDS from the old end; returns how many."""
     passed = _passed_by_all(db, readers)
     oldest = db.execute(
@@ -21,7 +21,7 @@ def purge_step(db: sqlite3.Connection, before_ms: int, readers: tuple[str, ...])
     return int(db.execute("DELETE FROM records WHERE id <= ?", (last,)).rowcount) if last else 0
 
 
-def _passed_by_all(db: sqlite3.Connection, readers: tuple[str, ...]) -> int:
+def _passed_by_all(db: Database, readers: tuple[str, ...]) -> int:
     """The position that the slowest reader has reached; 0 while an expected one never began."""
     positions = dict(db.execute("SELECT reader, position FROM cursors"))
     passed = [positions.get(reader, 0) for reader in readers] + list(positions.values())

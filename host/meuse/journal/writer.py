@@ -1,11 +1,11 @@
-"""The one writer: turns a batch into one SQLite transaction. Runs in the writer's thread only.
+"""The one writer: turns a batch into one transaction. Runs in the writer's thread only.
 
 Knows the tables `streams`, `records`, `gaps`, `events` and the durable sets beside them; knows no
 link, no session and no event loop. A failed transaction leaves nothing behind, in the file or here.
+`Writer` is SQLite's; what PostgreSQL does its own way overrides it.
 """
 
 import secrets
-import sqlite3
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TypeVar
@@ -13,9 +13,11 @@ from typing import TypeVar
 from meuse_protocol.messages import GAP_STREAM_CLOSED
 from meuse_protocol.received import RangeSet
 
+from meuse.errors import JournalError
 from meuse.journal.batch import Batch, Binding, Event, Gap, Outcome, Row, Twin
 from meuse.journal.database import open_writer
 from meuse.journal.migrations import migrate
+from meuse.journal.sql import Database
 
 # Events are for people: the newest ones, a few months of a quiet house or a day of a bad one.
 EVENTS_KEPT = 10_000
@@ -26,7 +28,7 @@ UNKNOWN_END = 0xFFFFFFFF
 T = TypeVar("T")
 
 
-def newest_id(db: sqlite3.Connection) -> int:
+def newest_id(db: Database) -> int:
     """Position of the newest record ever stored, purged or not; 0 in an empty journal."""
     row = db.execute("SELECT seq FROM sqlite_sequence WHERE name = 'records'").fetchone()
     return int(row[0]) if row else 0
@@ -49,12 +51,22 @@ class Writer:
 
     def __init__(self, path: Path, now_ms: int) -> None:
         self._path = path
-        self._db = open_writer(path)
         self._sets: dict[int, StreamSets] = {}
-        migrate(self._db)
-        self._db.executemany(
-            "INSERT OR IGNORE INTO meta VALUES(?, ?)",
-            [("journal_id", secrets.token_hex(8)), ("created_ms", now_ms)],
+        self._db = self._connect(now_ms)
+
+    def _connect(self, now_ms: int) -> Database:
+        """The first connection of this process: brings the tables up to date."""
+        db = open_writer(self._path)
+        migrate(db)
+        self._name(db, now_ms)
+        return db
+
+    @staticmethod
+    def _name(db: Database, now_ms: int) -> None:
+        """Which journal this is, if it is new."""
+        db.executemany(
+            "INSERT INTO meta VALUES(?, ?) ON CONFLICT DO NOTHING",
+            [("journal_id", secrets.token_hex(8)), ("created_ms", str(now_ms))],
         )
 
     def close(self) -> None:
@@ -66,7 +78,7 @@ class Writer:
         self._db = open_writer(self._path)
         self._sets.clear()
 
-    def transaction(self, work: Callable[[sqlite3.Connection], T]) -> T:
+    def transaction(self, work: Callable[[Database], T]) -> T:
         """Run `work` in one transaction; whatever it raises undoes it."""
         self._db.execute("BEGIN IMMEDIATE")
         try:
@@ -89,7 +101,7 @@ class Writer:
                 self._sets.pop(stream, None)
             raise
 
-    def _write(self, db: sqlite3.Connection, batch: Batch, touched: set[int]) -> Outcome:
+    def _write(self, db: Database, batch: Batch, touched: set[int]) -> Outcome:
         for binding in batch.bindings:
             touched.add(binding.stream)
             self._bind(db, binding)
@@ -97,13 +109,15 @@ class Writer:
         for gap in batch.gaps:
             touched.add(gap.stream)
             self._gap(db, gap)
-        for stream in touched:
-            self._save(db, stream)
+        self._save(db, touched)
         conflicts = self._conflicts(db, [*suspects, *batch.twins])
         self._events(db, batch.events)
-        return Outcome(newest_id(db), conflicts)
+        return Outcome(self._newest(db), conflicts)
 
-    def _insert(self, db: sqlite3.Connection, rows: list[Row], touched: set[int]) -> list[Row]:
+    def _newest(self, db: Database) -> int:
+        return newest_id(db)
+
+    def _insert(self, db: Database, rows: list[Row], touched: set[int]) -> list[Row]:
         """Insert what the received-sets do not have; returns the others."""
         new: list[Row] = []
         again: list[Row] = []
@@ -116,33 +130,37 @@ class Writer:
             else:
                 again.append(row)
         # The received-set decides (it outlives a purge); the unique index is the backstop.
+        self._insert_new(db, new)
+        return again
+
+    def _insert_new(self, db: Database, new: list[Row]) -> None:
         db.executemany(
             "INSERT INTO records(stream, seq, type, received_ms, link, record)"
             " VALUES(?, ?, ?, ?, ?, ?) ON CONFLICT(stream, seq) DO NOTHING",
             new,
         )
-        return again
 
-    def _bind(self, db: sqlite3.Connection, binding: Binding) -> None:
+    def _bind(self, db: Database, binding: Binding) -> None:
         """Write the binding; a new stream closes the device's older ones.
 
         Only a new one: an old HELLO that somebody replays must not close the stream in use.
         """
         empty = RangeSet().to_bytes()
         db.execute(
-            "INSERT OR IGNORE INTO devices VALUES(?, 'default', 'default', ?)",
+            "INSERT INTO devices VALUES(?, 'default', 'default', ?) ON CONFLICT DO NOTHING",
             (binding.device, binding.at_ms),
         )
         db.execute(
-            "INSERT INTO streams VALUES(?, ?, ?, NULL, ?, ?, ?) ON CONFLICT(stream) DO UPDATE"
-            " SET next_seq = max(next_seq, excluded.next_seq)",
+            "INSERT INTO streams(stream, device, bound_ms, next_seq, received, gapped) VALUES(?, ?, ?, ?, ?, ?)"
+            " ON CONFLICT(stream) DO UPDATE SET next_seq = CASE WHEN streams.next_seq > excluded.next_seq"
+            " THEN streams.next_seq ELSE excluded.next_seq END",
             (binding.stream, binding.device, binding.at_ms, binding.next_seq, empty, empty),
         )
         self._sets.pop(binding.stream, None)
         if binding.new:
             self._close_older(db, binding)
 
-    def _close_older(self, db: sqlite3.Connection, binding: Binding) -> None:
+    def _close_older(self, db: Database, binding: Binding) -> None:
         older = db.execute(
             "SELECT stream FROM streams WHERE device = ? AND stream != ? AND closed_ms IS NULL",
             (binding.device, binding.stream),
@@ -153,38 +171,42 @@ class Writer:
             gap = Gap(stream, first, UNKNOWN_END, GAP_STREAM_CLOSED, "host", binding.at_ms)
             self._note_gap(db, gap)
 
-    def _gap(self, db: sqlite3.Connection, gap: Gap) -> None:
+    def _gap(self, db: Database, gap: Gap) -> None:
         """What is stored already is no gap, whatever was announced."""
         self._note_gap(db, gap)
         sets = self._load(db, gap.stream)
         for first, last in sets.received.missing(gap.first, gap.last):
             sets.gapped.add_range(first, last)
 
-    def _note_gap(self, db: sqlite3.Connection, gap: Gap) -> None:
-        db.execute("INSERT OR IGNORE INTO gaps VALUES(?, ?, ?, ?, ?, ?)", gap)
+    def _note_gap(self, db: Database, gap: Gap) -> None:
+        db.execute(
+            "INSERT INTO gaps(stream, first_seq, last_seq, reason, source, recorded_ms) VALUES(?, ?, ?, ?, ?, ?)"
+            " ON CONFLICT DO NOTHING",
+            gap,
+        )
 
-    def _load(self, db: sqlite3.Connection, stream: int) -> StreamSets:
+    def _load(self, db: Database, stream: int) -> StreamSets:
         sets = self._sets.get(stream)
         if sets is None:
             row = db.execute(
                 "SELECT device, next_seq, received, gapped FROM streams WHERE stream = ?", (stream,)
             ).fetchone()
             if row is None:
-                raise sqlite3.IntegrityError(f"stream {stream:08x} belongs to no device here: was the file replaced?")
+                raise JournalError(f"stream {stream:08x} belongs to no device here", "was the journal replaced?")
             device, next_seq, received, gapped = row
             sets = StreamSets(device, next_seq, RangeSet.from_bytes(received), RangeSet.from_bytes(gapped))
             self._sets[stream] = sets
         return sets
 
-    def _save(self, db: sqlite3.Connection, stream: int) -> None:
-        sets = self._load(db, stream)
-        sets.next_seq = max(sets.next_seq, sets.received.last() + 1)
-        db.execute(
-            "UPDATE streams SET next_seq = ?, received = ?, gapped = ? WHERE stream = ?",
-            (sets.next_seq, sets.received.to_bytes(), sets.gapped.to_bytes(), stream),
-        )
+    def _save(self, db: Database, touched: set[int]) -> None:
+        found = []
+        for stream in touched:
+            sets = self._load(db, stream)
+            sets.next_seq = max(sets.next_seq, sets.received.last() + 1)
+            found.append((sets.next_seq, sets.received.to_bytes(), sets.gapped.to_bytes(), stream))
+        db.executemany("UPDATE streams SET next_seq = ?, received = ?, gapped = ? WHERE stream = ?", found)
 
-    def _conflicts(self, db: sqlite3.Connection, suspects: Iterable[Row | Twin]) -> list[tuple[int, int]]:
+    def _conflicts(self, db: Database, suspects: Iterable[Row | Twin]) -> list[tuple[int, int]]:
         """Those that came with other bytes than the stored ones; what was purged is let go."""
         found: list[tuple[int, int]] = []
         for suspect in suspects:
@@ -196,7 +218,7 @@ class Writer:
                 found.append((suspect.stream, suspect.seq))
         return found
 
-    def _events(self, db: sqlite3.Connection, events: list[Event]) -> None:
+    def _events(self, db: Database, events: list[Event]) -> None:
         if not events:
             return
         db.executemany("INSERT INTO events(at_ms, device, kind, detail) VALUES(?, ?, ?, ?)", events)

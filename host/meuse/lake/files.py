@@ -5,9 +5,10 @@ system; writer.py and merge.py say in which order they happen.
 """
 
 import os
-import sqlite3
 from pathlib import Path
 from typing import Final, NamedTuple
+
+from meuse.journal.sql import Database
 
 CURSOR: Final = "lake"
 FOLDER: Final = "lake"
@@ -45,7 +46,7 @@ class Content(NamedTuple):
     undated: int
 
 
-def journal_id(db: sqlite3.Connection) -> str:
+def journal_id(db: Database) -> str:
     (value,) = db.execute("SELECT value FROM meta WHERE key = 'journal_id'").fetchone()
     return str(value)
 
@@ -54,17 +55,17 @@ def file_name(journal: str, first_id: int, last_id: int) -> str:
     return f"{journal}-{first_id}-{last_id}{SUFFIX}"
 
 
-def done(db: sqlite3.Connection) -> list[LakeFile]:
+def done(db: Database) -> list[LakeFile]:
     """All files that hold rows, oldest records first."""
     return _in_state(db, DONE)
 
 
-def unfinished(db: sqlite3.Connection, state: str) -> list[LakeFile]:
+def unfinished(db: Database, state: str) -> list[LakeFile]:
     """What a crash left in this state."""
     return _in_state(db, state)
 
 
-def _in_state(db: sqlite3.Connection, state: str) -> list[LakeFile]:
+def _in_state(db: Database, state: str) -> list[LakeFile]:
     rows = db.execute(
         "SELECT name, first_id, last_id, coalesce(rows, 0), min_ms, max_ms, coalesce(undated, 0),"
         " coalesce(bytes, 0)"
@@ -90,14 +91,14 @@ def damage(folder: Path, file: LakeFile) -> str:
     return "" if size == file.bytes and ends == [_MARK, _MARK] else "damaged"
 
 
-def begin(db: sqlite3.Connection, name: str, first_id: int, last_id: int, state: str, now_ms: int) -> None:
+def begin(db: Database, name: str, first_id: int, last_id: int, state: str, now_ms: int) -> None:
     db.execute(
         "INSERT INTO lake_files(name, first_id, last_id, state, made_ms) VALUES(?, ?, ?, ?, ?)",
         (name, first_id, last_id, state, now_ms),
     )
 
 
-def finish(db: sqlite3.Connection, name: str, content: Content, now_ms: int) -> None:
+def finish(db: Database, name: str, content: Content, now_ms: int) -> None:
     db.execute(
         "UPDATE lake_files SET state = ?, made_ms = ?, rows = ?, bytes = ?, min_ms = ?,"
         " max_ms = ?, undated = ? WHERE name = ?",
@@ -105,18 +106,18 @@ def finish(db: sqlite3.Connection, name: str, content: Content, now_ms: int) -> 
     )
 
 
-def set_state(db: sqlite3.Connection, name: str, state: str) -> None:
+def set_state(db: Database, name: str, state: str) -> None:
     db.execute("UPDATE lake_files SET state = ? WHERE name = ?", (state, name))
 
 
-def forget(db: sqlite3.Connection, name: str) -> None:
+def forget(db: Database, name: str) -> None:
     db.execute("DELETE FROM lake_files WHERE name = ?", (name,))
 
 
 class transaction:
     """`with transaction(db):` all of it becomes durable, or nothing, whatever is raised inside."""
 
-    def __init__(self, db: sqlite3.Connection) -> None:
+    def __init__(self, db: Database) -> None:
         self._db = db
 
     def __enter__(self) -> None:

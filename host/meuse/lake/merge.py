@@ -6,10 +6,10 @@ folder by itself can see both for the length of that transaction; (stream, seq, 
 doubles apart.
 """
 
-import sqlite3
 from collections.abc import Sequence
 from pathlib import Path
 
+from meuse.journal.sql import Database
 from meuse.lake import files, lock, parquet, policy
 from meuse.lake.files import Content, LakeFile, transaction
 from meuse.lake.writer import Step, no_step
@@ -19,14 +19,14 @@ class MergeError(Exception):
     """The merged file does not hold the rows of its sources; the sources stay."""
 
 
-def recover(db: sqlite3.Connection, folder: Path) -> None:
+def recover(db: Database, folder: Path) -> None:
     """Undo a merge that was not decided, finish one that was."""
     for file in files.unfinished(db, files.MERGING) + files.unfinished(db, files.MERGED):
         (folder / file.name).unlink(missing_ok=True)
         files.forget(db, file.name)
 
 
-def merge_next(db: sqlite3.Connection, folder: Path, now_ms: int, step: Step = no_step) -> int:
+def merge_next(db: Database, folder: Path, now_ms: int, step: Step = no_step) -> int:
     """Merge the next neighbours; returns how many files went, 0 also while a reader is there."""
     sources = _next(db, folder)
     if not sources:
@@ -45,7 +45,7 @@ def merge_next(db: sqlite3.Connection, folder: Path, now_ms: int, step: Step = n
     return len(sources)
 
 
-def _next(db: sqlite3.Connection, folder: Path) -> Sequence[LakeFile]:
+def _next(db: Database, folder: Path) -> Sequence[LakeFile]:
     """Neighbours to merge; a file that is missing or damaged has none and stands in nobody's way."""
     known = files.done(db)
     if not policy.to_merge(known):
@@ -81,7 +81,7 @@ def _write(folder: Path, name: str, sources: Sequence[LakeFile], step: Step) -> 
 
 
 def _replace(
-    db: sqlite3.Connection,
+    db: Database,
     folder: Path,
     name: str,
     sources: Sequence[LakeFile],

@@ -4,13 +4,13 @@ A parked record stays in the journal until a file holds it. It goes into the nex
 schema or anchor has come, or after 7 days as it stands: dated by receipt, or unread as text.
 """
 
-import sqlite3
 from collections.abc import Iterable
 from typing import Final, NamedTuple
 
 from meuse import dating, decode
 from meuse.catalog import Facts
 from meuse.decode import Block, Stored
+from meuse.journal.sql import Database
 from meuse.lake.policy import Policy
 from meuse.readings import Readings
 
@@ -30,7 +30,7 @@ def reason(block: Block) -> str:
     return f"clock:{'' if block.boot is None else block.boot}"
 
 
-def resolve(db: sqlite3.Connection, readings: Readings, facts: Facts, policy: Policy, now_ms: int) -> list[int]:
+def resolve(db: Database, readings: Readings, facts: Facts, policy: Policy, now_ms: int) -> list[int]:
     """Add what need not wait any longer to `readings`; returns the ids of those records.
 
     Stops when the file is full; the rest goes into the next one.
@@ -61,7 +61,7 @@ def resolve(db: sqlite3.Connection, readings: Readings, facts: Facts, policy: Po
     return ids
 
 
-def add_resolved(db: sqlite3.Connection, readings: Readings, facts: Facts, file: str) -> None:
+def add_resolved(db: Database, readings: Readings, facts: Facts, file: str) -> None:
     """Add the records that were assigned to `file` before a crash, in their final form."""
     late: list[Block] = []
     for stored in _stored(db, "file = ? ORDER BY id", (file,)):
@@ -73,21 +73,21 @@ def add_resolved(db: sqlite3.Connection, readings: Readings, facts: Facts, file:
     add_as_they_stand(readings, late)
 
 
-def assign(db: sqlite3.Connection, ids: Iterable[int], file: str) -> None:
+def assign(db: Database, ids: Iterable[int], file: str) -> None:
     """Part of the transaction that fixes the range of `file`."""
     db.executemany("UPDATE parked SET file = ? WHERE record_id = ?", [(file, one) for one in ids])
 
 
-def settle(db: sqlite3.Connection, waiting: list[Waiting], file: str, now_ms: int) -> None:
+def settle(db: Database, waiting: list[Waiting], file: str, now_ms: int) -> None:
     """Part of the transaction that finishes `file`: its own leave, newly waiting ones come."""
     db.execute("DELETE FROM parked WHERE file = ?", (file,))
     db.executemany(
-        "INSERT OR IGNORE INTO parked VALUES(?, ?, ?, NULL)",
+        "INSERT INTO parked VALUES(?, ?, ?, NULL) ON CONFLICT DO NOTHING",
         [(one.record_id, one.why, now_ms) for one in waiting],
     )
 
 
-def _ids(db: sqlite3.Connection, stream: int, why: str, before_ms: int) -> set[int]:
+def _ids(db: Database, stream: int, why: str, before_ms: int) -> set[int]:
     rows = db.execute(
         "SELECT record_id FROM parked JOIN records ON id = record_id WHERE stream = ? AND why = ? AND since_ms <= ?",
         (stream, why, before_ms),
@@ -106,7 +106,7 @@ def may_resolve(facts: Facts, stream: int, why: str) -> bool:
     return any(anchor.utc_ms >= dating.YEAR_2020_MS for anchor in anchors)
 
 
-def _stored(db: sqlite3.Connection, where: str, arguments: tuple[object, ...]) -> list[Stored]:
+def _stored(db: Database, where: str, arguments: tuple[object, ...]) -> list[Stored]:
     return [Stored(*row) for row in db.execute(_SELECT + where, arguments)]
 
 

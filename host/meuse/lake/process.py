@@ -5,12 +5,12 @@ its interpreter lock nor its memory, and whatever ends it here ends nothing else
 """
 
 import shutil
-import sqlite3
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
 from meuse.journal.database import FILE_NAME, open_writer
+from meuse.journal.sql import Database
 from meuse.lake import files, lock, merge, parquet, writer
 from meuse.lake.policy import Policy
 from meuse.lake.writer import Step, no_step
@@ -48,7 +48,7 @@ def run(
 
 
 def _run(
-    db: sqlite3.Connection,
+    db: Database,
     folder: Path,
     policy: Policy,
     utc_ms: Callable[[], int],

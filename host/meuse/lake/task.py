@@ -13,7 +13,7 @@ from typing import Final
 
 from meuse import catalog
 from meuse.errors import JournalError
-from meuse.journal.sqlite import SqliteJournal
+from meuse.journal.threads import Journal
 from meuse.lake import files, writer
 from meuse.lake.policy import Policy
 
@@ -34,7 +34,7 @@ class LakeWriter:
 
     def __init__(
         self,
-        journal: SqliteJournal,
+        journal: Journal,
         data: Path,
         utc_ms: Callable[[], int],
         report: Report = lambda trouble: None,

@@ -9,7 +9,6 @@ A crash after 1 repeats 2 to 6 for the same range under the same name; before 6 
 the file. Runs in its own process or thread; knows no event loop.
 """
 
-import sqlite3
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
@@ -17,6 +16,7 @@ from typing import NamedTuple
 from meuse import catalog
 from meuse.catalog import Facts
 from meuse.decode import Stored, decode
+from meuse.journal.sql import NO_LIMIT, Database
 from meuse.lake import files, parked, parquet
 from meuse.lake.files import Content, transaction
 from meuse.lake.policy import Pending, Policy
@@ -48,18 +48,18 @@ class Gathered(NamedTuple):
     last_id: int
 
 
-def pending(db: sqlite3.Connection, policy: Policy) -> Pending:
+def pending(db: Database, policy: Policy) -> Pending:
     """What has come since the last file; counted only as far as it takes to be due."""
     row = db.execute(
         "SELECT count(*), coalesce(sum(size), 0), coalesce(min(received_ms), 0) FROM"
         " (SELECT length(record) AS size, received_ms FROM records WHERE id > ?"
-        " ORDER BY id LIMIT ?)",
+        " ORDER BY id LIMIT ?) AS newer",
         (catalog.position(db, files.CURSOR), policy.due_records),
     ).fetchone()
     return Pending(*row)
 
 
-def recover(db: sqlite3.Connection, folder: Path, policy: Policy, now_ms: int, step: Step = no_step) -> int:
+def recover(db: Database, folder: Path, policy: Policy, now_ms: int, step: Step = no_step) -> int:
     """Finish what a crash interrupted; returns how many files that were."""
     left = files.unfinished(db, files.WRITING)
     for file in left:
@@ -71,7 +71,7 @@ def recover(db: sqlite3.Connection, folder: Path, policy: Policy, now_ms: int, s
     return len(left)
 
 
-def write_next(db: sqlite3.Connection, folder: Path, policy: Policy, now_ms: int, step: Step = no_step) -> int:
+def write_next(db: Database, folder: Path, policy: Policy, now_ms: int, step: Step = no_step) -> int:
     """Take the next range; returns how many records it had, 0 when the lake is up to date.
 
     Only records that are there when it starts, so a pass ends however fast new ones come.
@@ -96,12 +96,12 @@ def write_next(db: sqlite3.Connection, folder: Path, policy: Policy, now_ms: int
     return gathered.last_id - start
 
 
-def gather(db: sqlite3.Connection, facts: Facts, after_id: int, last_id: int | None, policy: Policy) -> Gathered:
+def gather(db: Database, facts: Facts, after_id: int, last_id: int | None, policy: Policy) -> Gathered:
     """Decode records after `after_id`: up to `last_id`, or as many as one file takes."""
     readings = Readings(facts)
     waiting: list[parked.Waiting] = []
     end = after_id
-    limit = policy.file_records if last_id is None else -1  # SQLite: no limit
+    limit = policy.file_records if last_id is None else NO_LIMIT
     rows = db.execute(
         f"SELECT {_COLUMNS} FROM records WHERE id > ? AND id <= coalesce(?, id) ORDER BY id LIMIT ?",
         (after_id, last_id, limit),
@@ -119,7 +119,7 @@ def gather(db: sqlite3.Connection, facts: Facts, after_id: int, last_id: int | N
     return Gathered(readings, waiting, end if last_id is None else last_id)
 
 
-def write(db: sqlite3.Connection, folder: Path, span: Range, gathered: Gathered, now_ms: int, step: Step) -> None:
+def write(db: Database, folder: Path, span: Range, gathered: Gathered, now_ms: int, step: Step) -> None:
     """Steps 2 to 6 for a committed range."""
     target = folder / span.name
     content: Content | None = None

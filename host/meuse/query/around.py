@@ -1,6 +1,5 @@
 """What stands around the readings: devices, boots, schemas, events, and the gaps that are still open."""
 
-import sqlite3
 from collections.abc import Sequence
 from typing import Final
 
@@ -8,6 +7,7 @@ from meuse_protocol import names
 from meuse_protocol.received import RangeSet
 
 from meuse.catalog import Facts
+from meuse.journal.sql import Database
 from meuse.query.small import INTEGER, TEXT, TIME, Columns
 
 Rows = list[tuple[object, ...]]
@@ -65,13 +65,13 @@ AWAITED: Final = "awaited"
 _LAST_SEQ: Final = 0xFFFFFFFF
 
 
-def devices(db: sqlite3.Connection) -> Rows:
+def devices(db: Database) -> Rows:
     """One row per stream, and one for each device that has none yet."""
     rows: Rows = []
     for row in db.execute(
         "SELECT device, coalesce(tenant, 'default'), coalesce(site, 'default'), stream, bound_ms,"
         " closed_ms, next_seq, received"
-        " FROM (SELECT device FROM devices UNION SELECT device FROM streams)"
+        " FROM (SELECT device FROM devices UNION SELECT device FROM streams) AS known"
         " LEFT JOIN devices USING (device) LEFT JOIN streams USING (device)"
         " ORDER BY device, bound_ms"
     ):
@@ -112,7 +112,7 @@ def schemas(facts: Facts) -> Rows:
     )
 
 
-def gaps(db: sqlite3.Connection) -> Rows:
+def gaps(db: Database) -> Rows:
     """What is missing: announced gaps less what came all the same, then what is still awaited.
 
     No seq stands in two rows; last_seq and records are None where nobody knows the end.
@@ -139,7 +139,7 @@ def gaps(db: sqlite3.Connection) -> Rows:
     return rows
 
 
-def events(db: sqlite3.Connection) -> Rows:
+def events(db: Database) -> Rows:
     """What happened, oldest first: links, boots of the host, trouble, what boards say; device may be empty."""
     return db.execute("SELECT at_ms, device, kind, detail FROM events ORDER BY id").fetchall()
 

@@ -1,6 +1,5 @@
 """Readings as they become durable: decoded straight from the journal, without DuckDB."""
 
-import sqlite3
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any, Final
@@ -8,6 +7,7 @@ from typing import Any, Final
 from meuse import catalog, dating, decode
 from meuse.catalog import Facts
 from meuse.decode import Stored
+from meuse.journal.sql import Database
 from meuse.query.selection import Selection
 from meuse.readings import NONE, Arrays, Readings
 
@@ -18,7 +18,7 @@ _ROUND_RECORDS: Final = 500
 class Follower:
     """Reads on from `position` (a record's id); each call of `rows` gives what has come since."""
 
-    def __init__(self, db: sqlite3.Connection, selection: Selection, position: int) -> None:
+    def __init__(self, db: Database, selection: Selection, position: int) -> None:
         self._db = db
         self._selection = selection
         self._facts: Facts = catalog.load(db)
@@ -56,7 +56,7 @@ class Follower:
         yield from dicts(readings.arrays())
 
 
-def newest(db: sqlite3.Connection) -> int:
+def newest(db: Database) -> int:
     """Id of the newest durable record."""
     (found,) = db.execute("SELECT coalesce(max(id), 0) FROM records").fetchone()
     return int(found)

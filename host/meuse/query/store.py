@@ -5,7 +5,6 @@ go while the view is open. Safe while the host is writing, in this process or an
 """
 
 import os
-import sqlite3
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -15,6 +14,7 @@ from meuse import catalog, logical
 from meuse.errors import HostError
 from meuse.invocation import meuse
 from meuse.journal.database import FILE_NAME, open_reader
+from meuse.journal.sql import Database
 from meuse.lake import files, lock, parquet
 from meuse.query import around, small, tail
 from meuse.query.selection import Selection, known_or_raise
@@ -66,7 +66,7 @@ def opened(
         yield db
 
 
-def take(journal: sqlite3.Connection, folder: Path, selection: Selection) -> Snapshot:
+def take(journal: Database, folder: Path, selection: Selection) -> Snapshot:
     """Everything the query needs of the journal, in one read transaction."""
     journal.execute("BEGIN")
     try:
@@ -97,7 +97,7 @@ def _sound(folder: Path, file: files.LakeFile) -> Path:
     return folder / file.name
 
 
-def check_names(journal: sqlite3.Connection, facts: catalog.Facts, selection: Selection) -> None:
+def check_names(journal: Database, facts: catalog.Facts, selection: Selection) -> None:
     """ConfigError for a device or channel that was never seen."""
     devices = {str(row[0]) for row in around.devices(journal)}
     known_or_raise("device", selection.devices, devices)

@@ -1,17 +1,17 @@
 """The journal's tail as arrays: records the lake has not taken, and those that are parked."""
 
-import sqlite3
 from collections.abc import Iterator
 
 from meuse import catalog
 from meuse.catalog import Facts
 from meuse.decode import Stored, decode
+from meuse.journal.sql import Database
 from meuse.lake import files
 from meuse.query.selection import Selection
 from meuse.readings import Arrays, Readings
 
 
-def load(db: sqlite3.Connection, facts: Facts, selection: Selection) -> Arrays:
+def load(db: Database, facts: Facts, selection: Selection) -> Arrays:
     """Rows of every selected record that no finished file holds; dated as far as is known now.
 
     Part of the read transaction that also lists the files.
@@ -28,7 +28,7 @@ def load(db: sqlite3.Connection, facts: Facts, selection: Selection) -> Arrays:
     return readings.arrays()
 
 
-def _records(db: sqlite3.Connection) -> Iterator[Stored]:
+def _records(db: Database) -> Iterator[Stored]:
     columns = "id, stream, seq, type, received_ms, record"
     start = catalog.position(db, files.CURSOR)
     parked = f"SELECT {columns} FROM parked JOIN records ON id = record_id WHERE id <= ?"

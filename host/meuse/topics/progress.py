@@ -5,13 +5,13 @@ notes in `late`, which the other lane empties while the first has nothing to do.
 read or date yet. Everything is written together, so that no crash separates them.
 """
 
-import sqlite3
 from collections.abc import Iterable
 from typing import Final, NamedTuple
 
 from meuse_protocol.received import RangeSet
 
 from meuse import catalog
+from meuse.journal.sql import Database
 
 CURSOR: Final = "topics"
 
@@ -60,37 +60,44 @@ def bound(ids: RangeSet) -> None:
         ids.add_range(ranges[0][0], ranges[-1][1])
 
 
-def load(db: sqlite3.Connection) -> Progress:
+def load(db: Database) -> Progress:
     """As it was written last; at first, everything that the journal still has is to be published."""
     kept = dict(db.execute("SELECT key, value FROM topics_progress"))
+    number = {key: int(kept.get(key, 0)) for key in ("live", "event", "gap", "shelved")}
     return Progress(
-        kept.get("live", 0),
+        number["live"],
         RangeSet.from_bytes(kept.get("late", b"")),
         RangeSet.from_bytes(kept.get("waiting", b"")),
-        kept.get("event", 0),
-        kept.get("gap", 0),
-        kept.get("shelved", 0),
+        number["event"],
+        number["gap"],
+        number["shelved"],
     )
 
 
-def retained(db: sqlite3.Connection) -> dict[str, bytes]:
+def retained(db: Database) -> dict[str, bytes]:
     """topic -> the message that stands there."""
     return dict(db.execute("SELECT topic, payload FROM topics_retained"))
 
 
-def save(db: sqlite3.Connection, now: Progress, retained: Iterable[tuple[str, bytes | None]], at_ms: int) -> None:
+def save(db: Database, now: Progress, retained: Iterable[tuple[str, bytes | None]], at_ms: int) -> None:
     """Part of the caller's transaction. `retained`: what changed; None: no message stands there any more."""
-    kept = now._asdict() | {"late": now.late.to_bytes(), "waiting": now.waiting.to_bytes()}
-    db.executemany("INSERT OR REPLACE INTO topics_progress VALUES(?, ?)", kept.items())
+    kept = {key: b"%d" % value for key, value in now._asdict().items() if isinstance(value, int)}
+    kept |= {"late": now.late.to_bytes(), "waiting": now.waiting.to_bytes()}
+    db.executemany(
+        "INSERT INTO topics_progress VALUES(?, ?) ON CONFLICT(key) DO UPDATE SET value = excluded.value", kept.items()
+    )
     for topic, payload in retained:
         if payload is None:
             db.execute("DELETE FROM topics_retained WHERE topic = ?", (topic,))
         else:
-            db.execute("INSERT OR REPLACE INTO topics_retained VALUES(?, ?)", (topic, payload))
+            db.execute(
+                "INSERT INTO topics_retained VALUES(?, ?) ON CONFLICT(topic) DO UPDATE SET payload = excluded.payload",
+                (topic, payload),
+            )
     catalog.move_cursor(db, CURSOR, now.safe, at_ms)
 
 
-def forget(db: sqlite3.Connection) -> None:
+def forget(db: Database) -> None:
     """Nothing is published any more: the journal waits for nobody. Later all that is left begins anew."""
     for work in (
         "DELETE FROM topics_progress",

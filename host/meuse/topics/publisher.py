@@ -24,7 +24,7 @@ from meuse.clock import Clock
 from meuse.config import BrokerAddress
 from meuse.decode import Block
 from meuse.errors import JournalError
-from meuse.journal.sqlite import SqliteJournal
+from meuse.journal.threads import Journal
 from meuse.lake.files import journal_id
 from meuse.links.broker import BrokerConnection, Publishing, Will
 from meuse.links.steady import Steady
@@ -87,7 +87,7 @@ class Publisher:
 
     def __init__(
         self,
-        journal: SqliteJournal,
+        journal: Journal,
         bridge: Bridge,
         clock: Clock,
         options: Options,

@@ -4,7 +4,6 @@ Keeps the catalog in memory and looks at every record once per lane. Bounded: a 
 its messages exceed ENOUGH_BYTES.
 """
 
-import sqlite3
 from typing import Any, Final, NamedTuple
 
 from meuse_protocol import messages as wire
@@ -14,6 +13,7 @@ from meuse_protocol.errors import RemoteError
 from meuse import board_words, catalog, decode
 from meuse.catalog import Origin
 from meuse.decode import Block, Stored
+from meuse.journal.sql import Database
 from meuse.query.around import word
 from meuse.topics import forms
 from meuse.topics.forms import Form, Timed
@@ -68,14 +68,14 @@ class Reader:
         self._live_within_ms = live_within_ms
         self._raw = raw
 
-    def live(self, db: sqlite3.Connection, after: int, now_ms: int) -> Batch:
+    def live(self, db: Database, after: int, now_ms: int) -> Batch:
         """The next records; those that are old on arrival are only marked `late`."""
         passed = self._old(db, after, now_ms)
         found = self._records(db, max(after, passed) + 1, None)
         taken = self._taken(found, now_ms, late=False)
         return Batch(taken, _resolving(found[: len(taken)]), passed)
 
-    def late(self, db: sqlite3.Connection, ranges: list[tuple[int, int]], now_ms: int) -> Batch:
+    def late(self, db: Database, ranges: list[tuple[int, int]], now_ms: int) -> Batch:
         """Records within `ranges`, ascending and not far apart: all of them go to backfill."""
         found = [
             stored
@@ -86,14 +86,14 @@ class Reader:
         passed = ranges[-1][1] if len(taken) == len(found) else taken[-1].id
         return Batch(taken, _resolving(found[: len(taken)]), passed)
 
-    def seen(self, db: sqlite3.Connection, after: int, last: int) -> tuple[list[Readings], int]:
+    def seen(self, db: Database, after: int, last: int) -> tuple[list[Readings], int]:
         """Readings that were published, and the last record looked at; 0 when there are no more up to `last`."""
         found = self._records(db, after + 1, last)
         blocks = [decode.decode(stored, self.facts) for stored in found if stored.type in READINGS]
         good = [block for block in blocks if block is not None and not block.waits and block.quality == decode.GOOD]
         return [(block, forms.timed(block)) for block in good], found[-1].id if found else 0
 
-    def resolved(self, db: sqlite3.Connection, streams: set[int], first: int, last: int) -> list[int]:
+    def resolved(self, db: Database, streams: set[int], first: int, last: int) -> list[int]:
         """Ids of records of `streams` between two ids."""
         found: list[int] = []
         for stream in streams:
@@ -103,16 +103,16 @@ class Reader:
             found.extend(id for (id,) in rows)
         return found
 
-    def expired(self, db: sqlite3.Connection, first: int, last: int, now_ms: int) -> int:
+    def expired(self, db: Database, first: int, last: int, now_ms: int) -> int:
         """The last record between two ids that came so long ago that nothing is to be waited for; 0 if none did."""
         row = db.execute(
             "SELECT max(id) FROM (SELECT id, received_ms FROM records WHERE id BETWEEN ? AND ? ORDER BY id LIMIT ?)"
-            " WHERE received_ms < ?",
+            " AS oldest WHERE received_ms < ?",
             (first, last, TAKE_RECORDS, now_ms - WAIT_MS),
         ).fetchone()
         return int(row[0] or 0)
 
-    def events(self, db: sqlite3.Connection, after: int) -> list[Taken]:
+    def events(self, db: Database, after: int) -> list[Taken]:
         """What the host noted."""
         self._learn(db, [])
         rows = db.execute(
@@ -124,7 +124,7 @@ class Reader:
             for id, at_ms, device, kind, detail in rows
         ]
 
-    def gaps(self, db: sqlite3.Connection, after: int) -> list[Taken]:
+    def gaps(self, db: Database, after: int) -> list[Taken]:
         """Records that will not come, as boards and the host noted them."""
         rows = db.execute(
             "SELECT gaps.rowid, device, stream, first_seq, last_seq, reason, source, recorded_ms"
@@ -147,7 +147,7 @@ class Reader:
 
     # -- inside
 
-    def _old(self, db: sqlite3.Connection, after: int, now_ms: int) -> int:
+    def _old(self, db: Database, after: int, now_ms: int) -> int:
         """The last record behind `after` that came too long ago to be live; 0 when the next is young.
 
         Found by halving: times of receipt rise with the ids, but for steps of the host's clock.
@@ -167,11 +167,11 @@ class Reader:
             low, high = (low, middle) if young(middle) else (middle, high)
         return low
 
-    def learn(self, db: sqlite3.Connection) -> None:
+    def learn(self, db: Database) -> None:
         """Everything that is known now."""
         self._learn(db, [])
 
-    def _records(self, db: sqlite3.Connection, first: int, last: int | None) -> list[Stored]:
+    def _records(self, db: Database, first: int, last: int | None) -> list[Stored]:
         rows = db.execute(
             f"SELECT {_COLUMNS} FROM records WHERE id >= ? AND id <= coalesce(?, id) ORDER BY id LIMIT ?",
             (first, last, TAKE_RECORDS),
@@ -181,7 +181,7 @@ class Reader:
             self._learn(db, found)
         return found
 
-    def _learn(self, db: sqlite3.Connection, found: list[Stored]) -> None:
+    def _learn(self, db: Database, found: list[Stored]) -> None:
         (newest,) = db.execute("SELECT coalesce(max(id), 0) FROM records").fetchone()
         if self._facts_id < 0 or any(one.stream not in self.facts.origins for one in found):
             self.facts = catalog.load(db)

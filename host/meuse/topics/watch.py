@@ -1,13 +1,13 @@
 """Looks at every device every few seconds and puts its state, and the alerts that fire, on the shelf."""
 
 import asyncio
-import sqlite3
 from collections.abc import Callable
 from typing import Any, Final
 
 import msgspec
 
 from meuse.bridge import Bridge
+from meuse.journal.sql import Database
 from meuse.topics import forms, states
 from meuse.topics.latest import Latest
 from meuse.topics.names import STATE, moment, of
@@ -25,11 +25,11 @@ RESOLVED: Final = "resolved"
 Note = Callable[[str, str | None, str], None]
 
 
-def heard_before(db: sqlite3.Connection) -> dict[str, Heard]:
+def heard_before(db: Database) -> dict[str, Heard]:
     """Every device that is known, with what the last host wrote of it."""
     rows = db.execute(
         "SELECT device, coalesce(link, ''), coalesce(since_ms, 0), coalesce(seen_ms, 0)"
-        " FROM (SELECT DISTINCT device FROM streams) LEFT JOIN device_status USING (device)"
+        " FROM (SELECT DISTINCT device FROM streams) AS known LEFT JOIN device_status USING (device)"
     )
     return {device: Heard(link, since_ms, seen_ms) for device, link, since_ms, seen_ms in rows}
 
