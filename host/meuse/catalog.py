@@ -162,7 +162,7 @@ def move_cursor(db: Database, reader: str, to_id: int, now_ms: int) -> None:
     )
 
 
-def forget_cursor(db: sqlite3.Connection, reader: str) -> None:
+def forget_cursor(db: Database, reader: str) -> None:
     """Part of the caller's transaction: this reader reads no more, so the journal waits for it no more."""
     db.execute("DELETE FROM cursors WHERE reader = ?", (reader,))
 
