@@ -3,11 +3,13 @@
 import os
 import shutil
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from hypothesis import settings
 
+from tests.postgres import Postgres
 from tests.protocol.effort import EXAMPLES
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -37,3 +39,13 @@ def micropython() -> str:
     path = named or (str(beside) if beside.exists() else shutil.which("micropython"))
     assert path, "no MicroPython: run `make setup`, or name one with MICROPYTHON=path"
     return path
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Postgres]:
+    """One PostgreSQL for all tests of this process; whoever kills it starts one of its own."""
+    server = Postgres()
+    try:
+        yield server.start("fsync=off")
+    finally:
+        server.remove()
