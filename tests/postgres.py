@@ -16,7 +16,7 @@ import time
 from pathlib import Path
 
 import pytest
-from meuse.journal.postgres import Address
+from meuse.store.connection import Address
 
 from tests.ports import free_port
 

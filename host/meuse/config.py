@@ -18,7 +18,6 @@ from typing import Any
 from meuse import strict
 from meuse.errors import ConfigError
 from meuse.keys import DEVICE_ID
-from meuse.store.address import parse as parse_store
 from meuse.strict import about
 
 DEFAULT_FILE = "meuse.toml"
@@ -239,7 +238,8 @@ class StoreSettings:
         default="",
         metadata=about("PostgreSQL to write readings to, postgresql://USER@HOST:PORT/DATABASE; empty: none"),
     )
-    password_file: str = field(default="", metadata=about("file that holds the password, instead of the address"))
+    password_file: str = field(default="", metadata=about("file that holds its password; nobody else may read it"))
+    ca: str = field(default="", metadata=about("certificates to check it by; without: the system's"))
 
 
 @dataclass(frozen=True)
@@ -473,11 +473,23 @@ def _check_mqtt(mqtt: MqttSettings, where: str) -> None:
 
 
 def _check_store(store: StoreSettings, where: str) -> None:
+    advice = "such as postgresql://meuse@db.example.org/meuse"
     if not store.url:
+        for key in ("password_file", "ca"):
+            if getattr(store, key):
+                raise ConfigError(f"{where}.{key} is of use with a url only", f"name one, {advice}")
         return
-    address = parse_store(store.url, f"{where}.url")
-    if store.password_file and address.password:
-        raise ConfigError(f"{where}.password_file: the url has a password already", "leave one of them out")
+    try:
+        parts = urllib.parse.urlsplit(store.url)
+        _ = parts.port
+    except ValueError:
+        raise ConfigError(f"{where}.url is no address of a database", advice) from None
+    if parts.password:
+        raise ConfigError(f"{where}.url: a password is a secret", f"write it into a file: {where}.password_file")
+    if parts.scheme != "postgresql" or not parts.hostname or not parts.username or not parts.path.strip("/"):
+        raise ConfigError(f"{where}.url is no address of a database", advice)
+    if parts.query not in ("", "sslmode=verify-full", "sslmode=disable"):
+        raise ConfigError(f"{where}.url: only sslmode may follow, verify-full or disable", "leave the rest out")
 
 
 def _check_cluster(cluster: ClusterSettings, where: str) -> None:

@@ -43,8 +43,9 @@ from meuse.links.sms import SmsLink
 from meuse.links.tcp import TcpLink
 from meuse.links.udp import UdpLink
 from meuse.status import Status
-from meuse.store import address as store_address
 from meuse.store import task as store_task
+from meuse.store.connection import Address as StoreAddress
+from meuse.store.connection import driver as store_driver
 from meuse.store.task import StoreWriter
 from meuse.store.writer import Store
 from meuse.topics import progress
@@ -141,8 +142,8 @@ class Host:
         if not store.url or self.settings.cluster.servers:  # then it is for the workers to write there
             await self.journal.write(lambda db: catalog.forget_cursor(db, store_task.CURSOR))
             return ()
-        store_address.driver()
-        there = Store(store_address.settled(store.url, store.password_file), self.clock.utc_ms)
+        store_driver()
+        there = Store(StoreAddress(store.url, store.password_file, store.ca), self.clock.utc_ms)
         self.store = StoreWriter(self.journal, there, self.clock.utc_ms, self._store_trouble)
         self._beside.append(asyncio.create_task(self.store.run(), name="store"))
         return (store_task.CURSOR,)

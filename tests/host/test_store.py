@@ -1,15 +1,15 @@
 """The store in a real PostgreSQL: what it says is what `meuse query` says, each row once, whatever comes twice."""
 
 import asyncio
-import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 from meuse import delivery
+from meuse.config import read_settings
 from meuse.delivery import Delivery
 from meuse.errors import ConfigError
-from meuse.store.address import parse
+from meuse.store.connection import Address
 from meuse.store.table import NUL
 from meuse.store.writer import Store
 from meuse_protocol import messages
@@ -19,17 +19,10 @@ from tests.host.hosts import events, key_of, running
 from tests.host.journals import NOON_MS, Journal, schema_record, single_record
 from tests.host.light_board import until
 from tests.host.readings_board import ReadingsBoard
-from tests.host.rivers import River, Truth, sort_key
+from tests.host.rivers import River
+from tests.host.stores import good, rows, truths
 from tests.host.truths import stored
-from tests.store_server import Postgres, postgres, rows
-
-__all__ = ["postgres"]
-
-TRUTH = (
-    "SELECT device, channel, unit, (extract(epoch FROM measured_at) * 1000)::bigint, time_quality, value, text,"
-    ' quality, (extract(epoch FROM received_at) * 1000)::bigint, stream, seq, "row", boot, uptime_ms, schema_id'
-    " FROM readings"
-)
+from tests.postgres import Postgres
 
 
 def deliveries(river: River, most: int) -> list[Delivery]:
@@ -46,44 +39,40 @@ def deliveries(river: River, most: int) -> list[Delivery]:
     return found
 
 
-def in_store(url: str) -> list[Truth]:
-    return sorted((Truth(*row) for row in rows(url, TRUTH)), key=sort_key)
-
-
 def test_the_store_says_value_for_value_what_a_query_says(tmp_path: Path, postgres: Postgres) -> None:
     river = River(tmp_path, 1)
     river.flow(300)
     river.settle(len(river.owed))
-    url = postgres.database()
-    store = Store(parse(url, "test"), lambda: river.now_ms)
+    url = postgres.database().url
+    store = Store(Address(url), lambda: river.now_ms)
     for piece in deliveries(river, 20):
         store.write(piece)
     store.close()
-    assert in_store(url) == stored(tmp_path)
-    assert rows(url, "SELECT count(*) FROM meuse_waiting") == [[0]]
+    assert truths(url) == stored(tmp_path)
+    assert rows(url, "SELECT count(*) FROM meuse_waiting") == [(0,)]
 
 
 def test_what_comes_again_in_whatever_pieces_changes_nothing(tmp_path: Path, postgres: Postgres) -> None:
     """As after a crash between the store's commit and the reader's: by another process, in other pieces."""
     river = River(tmp_path, 2)
     river.flow(150)
-    url = postgres.database()
-    first = Store(parse(url, "test"), lambda: river.now_ms)
+    url = postgres.database().url
+    first = Store(Address(url), lambda: river.now_ms)
     for piece in deliveries(river, 7):
         first.write(piece)
     first.close()
-    before = in_store(url)
+    before = truths(url)
     waiting = rows(url, "SELECT stream, seq, why FROM meuse_waiting ORDER BY stream, seq")
     assert waiting, "this seed leaves nothing to wait"
-    again = Store(parse(url, "test"), lambda: river.now_ms)
+    again = Store(Address(url), lambda: river.now_ms)
     assert sum(again.write(piece) for piece in deliveries(river, 40)) == 0
-    assert in_store(url) == before
+    assert truths(url) == before
     assert rows(url, "SELECT stream, seq, why FROM meuse_waiting ORDER BY stream, seq") == waiting
     river.settle(len(river.owed))
     for piece in deliveries(river, 1_000):
         again.write(piece)
     again.close()
-    assert in_store(url) == stored(tmp_path)
+    assert truths(url) == stored(tmp_path)
 
 
 def test_what_waits_is_not_shown_and_goes_as_it_stands_after_a_week(tmp_path: Path, postgres: Postgres) -> None:
@@ -91,21 +80,21 @@ def test_what_waits_is_not_shown_and_goes_as_it_stands_after_a_week(tmp_path: Pa
     river.flow(60)
     unsettled = {(row.stream, row.seq) for owed in river.owed for row in owed.before}
     assert unsettled
-    url = postgres.database()
+    url = postgres.database().url
     now = NOW(river.now_ms)
-    store = Store(parse(url, "test"), now)
+    store = Store(Address(url), now)
     for piece in deliveries(river, 50):
         store.write(piece)
     sure = [row for row in stored(tmp_path) if (row.stream, row.seq) not in unsettled]
-    assert in_store(url) == sure
+    assert truths(url) == sure
     now.ms += 8 * 86_400_000
     store.sweep()
     store.close()
-    late = [row for row in in_store(url) if (row.stream, row.seq) in unsettled]
+    late = [row for row in truths(url) if (row.stream, row.seq) in unsettled]
     assert {(row.stream, row.seq) for row in late} == unsettled
     assert {row.quality for row in late if row.channel is None} <= {"unknown_schema"}
     assert {row.time_quality for row in late if row.channel is not None} == {"approximate"}
-    assert rows(url, "SELECT count(*) FROM meuse_waiting") == [[0]]
+    assert rows(url, "SELECT count(*) FROM meuse_waiting") == [(0,)]
 
 
 class NOW:
@@ -129,15 +118,15 @@ def test_text_comes_through_unchanged_but_for_nul(tmp_path: Path, postgres: Post
         journal.store(single_record(journal.seq(), 1, NOON_MS // 1_000 + number, [text]))
     journal.store(messages.record(messages.BLOB, journal.seq(), 1, b"x"))  # no reading at all
     db = journal.reader()
-    url = postgres.database()
-    store = Store(parse(url, "test"), lambda: NOON_MS)
+    url = postgres.database().url
+    store = Store(Address(url), lambda: NOON_MS)
     store.write(delivery.take(db, 0))
     store.close()
     db.close()
     found = [text for (text,) in rows(url, "SELECT text FROM readings WHERE channel = 'note' ORDER BY seq")]
     assert found == [text.replace("\0", NUL) for text in TEXTS]
     assert rows(url, "SELECT channel, unit, measured_at, quality FROM readings WHERE channel IS NULL") == [
-        [None, None, None, "raw"]
+        (None, None, None, "raw")
     ]
 
 
@@ -146,11 +135,11 @@ def test_two_writers_at_once_make_no_double_and_no_deadlock(tmp_path: Path, post
     river = River(tmp_path, 5)
     river.flow(200)
     river.settle(len(river.owed))
-    url = postgres.database()
+    url = postgres.database().url
     pieces = deliveries(river, 10)
 
     def write_all() -> None:
-        store = Store(parse(url, "test"), lambda: river.now_ms)
+        store = Store(Address(url), lambda: river.now_ms)
         for piece in pieces:
             store.write(piece)
         store.close()
@@ -158,24 +147,17 @@ def test_two_writers_at_once_make_no_double_and_no_deadlock(tmp_path: Path, post
     with ThreadPoolExecutor(3) as threads:
         for done in [threads.submit(write_all) for _ in range(3)]:
             done.result()
-    assert in_store(url) == stored(tmp_path)
+    assert truths(url) == stored(tmp_path)
 
 
 def test_a_host_writes_to_a_store_that_comes_and_goes(tmp_path: Path) -> None:
     """The server is killed in the middle and started again; the host is stopped and goes on where it was."""
 
-    async def scene(server: Postgres) -> None:
-        url = server.database()
+    async def scene(server: Postgres, url: str) -> None:
         key = key_of(tmp_path / "data", "stove-1")
         board = ReadingsBoard("stove-1", key)
         board.begin()
         made = 0
-
-        def there() -> int:
-            if rows(url, "SELECT to_regclass('readings')") == [[None]]:
-                return 0
-            [[count]] = rows(url, "SELECT count(DISTINCT (stream, seq)) FROM readings WHERE quality = 'good'")
-            return int(count)
 
         for _ in range(2):
             async with running(tmp_path / "data", store={"url": url}) as host:
@@ -184,50 +166,53 @@ def test_a_host_writes_to_a_store_that_comes_and_goes(tmp_path: Path) -> None:
                     board.measure()
                 await board.drained()
                 made += 20
-                await until(lambda made=made: there() == made, "the store has everything")
+                await until(lambda made=made: good(url) == made, "the store has everything")
                 server.kill()
                 for _ in range(20):
                     board.measure()
                 await board.drained()  # a store that is away holds up no board
                 made += 20
                 await until(lambda: host.store is not None and host.store.trouble, "the host notices")
-                server.start()
+                await asyncio.to_thread(server.start)
                 await until(lambda: host.store is not None and not host.store.trouble, "the host is back at it")
-                await until(lambda made=made: there() == made, "the store has everything again")
+                await until(lambda made=made: good(url) == made, "the store has everything again")
                 board.unplug()
         said = stored(tmp_path / "data")
-        assert in_store(url) == said
+        assert truths(url) == said
         assert len(said) >= made
         kinds = events(tmp_path / "data")
         assert kinds.count("store-failed") == kinds.count("store-recovered") == 2
 
-    with tempfile.TemporaryDirectory(prefix="meuse-postgres-") as folder:
-        Path(folder).chmod(0o755)
-        server = Postgres(Path(folder)).start()
-        try:
-            asyncio.run(scene(server))
-        finally:
-            server.stop()
+    server = Postgres()
+    try:
+        server.start()
+        asyncio.run(scene(server, server.database().url))
+    finally:
+        server.remove()
 
 
 @pytest.mark.parametrize(
     "url",
     [
         "mysql://a@b/c",
-        "postgresql://",
-        "postgresql://host:port/x",
-        "postgresql://host/x?sslmode=maybe",
-        "postgresql://h/x?a=b",
+        "postgresql://a",
+        "postgresql://b/c",
+        "postgresql://a:geheim@b/c",
+        "postgresql://a@b:port/c",
+        "postgresql://a@b/c?sslmode=prefer",
     ],
 )
 def test_an_address_that_is_none_is_refused_without_showing_a_password(url: str) -> None:
     with pytest.raises(ConfigError) as refused:
-        parse(url.replace("://", "://u:secret@", 1), "store.url")
-    assert "store.url" in refused.value.message and "secret" not in str(refused.value)
+        read_settings({"store": {"url": url}}, "test")
+    assert "store.url" in refused.value.message and "geheim" not in str(refused.value)
 
 
-def test_addresses() -> None:
-    assert parse("postgresql://me:a%40b@db.local:5433/river?sslmode=verify-full", "x") == (
-        "db.local", 5433, "", "me", "a@b", "river", "verify-full",
-    )  # fmt: skip
-    assert parse("postgresql://me@/river?host=/run/postgresql", "x").socket == "/run/postgresql/.s.PGSQL.5432"
+def test_a_password_file_that_others_may_read_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "password"
+    path.write_text("geheim\n")
+    path.chmod(0o644)
+    with pytest.raises(ConfigError, match="others may read"):
+        Address("postgresql://a@b/c", str(path)).password()
+    path.chmod(0o600)
+    assert Address("postgresql://a@b/c", str(path)).password() == "geheim"

@@ -12,8 +12,8 @@ from meuse.cluster import stream
 from meuse.cluster.worker import Effect, Worker
 from meuse.config import Settings
 from meuse.errors import ConfigError
-from meuse.store import address
-from meuse.store.address import StoreError
+from meuse.store.connection import Address, StoreError
+from meuse.store.connection import driver as store_driver
 from meuse.store.writer import Store
 
 # Connections of one worker to the store: while one waits for its commit the other decodes.
@@ -30,7 +30,7 @@ def run(group: str, found: Settings, seconds: float | None) -> int:
     if not found.store.url:
         raise ConfigError("store.url is missing", "name the PostgreSQL server in meuse.toml")
     stream.driver()
-    address.driver()
+    store_driver()
     foreground.log_to_stderr(found.host.log)
     return asyncio.run(_run(group, found, seconds))
 
@@ -39,7 +39,7 @@ async def _run(group: str, found: Settings, seconds: float | None) -> int:
     cluster = found.cluster
     layout = stream.Layout(cluster.name, cluster.partitions, cluster.replicas, cluster.max_bytes)
     stop = foreground.stop_signals()
-    async with storing(address.settled(found.store.url, found.store.password_file)) as effect:
+    async with storing(Address(found.store.url, found.store.password_file, found.store.ca)) as effect:
         working = asyncio.create_task(Worker(group, cluster.servers, layout, effect).run())
         stopped = asyncio.create_task(stop.wait())
         await asyncio.wait({working, stopped}, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
@@ -52,7 +52,7 @@ async def _run(group: str, found: Settings, seconds: float | None) -> int:
 
 
 @asynccontextmanager
-async def storing(where: address.Address) -> AsyncIterator[Effect]:
+async def storing(where: Address) -> AsyncIterator[Effect]:
     """The effect of the group `store`: rows in PostgreSQL."""
     clock = Clock()
     free: asyncio.Queue[Store] = asyncio.Queue()

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 from meuse.catalog import AnchorRow, Fact, Facts, Origin, SchemaRow
 
 if TYPE_CHECKING:
-    from pg8000.native import Connection
+    from meuse.store.connection import Connection
 
 CREATE: Final = (
     """CREATE TABLE IF NOT EXISTS meuse_schemas(
@@ -26,16 +26,10 @@ def add(db: "Connection", found: Iterable[Fact]) -> set[int]:
     """Remember facts; part of the caller's transaction. Returns the streams whose records may have waited for them."""
     streams: set[int] = set()
     for fact in found:
-        if isinstance(fact, SchemaRow):
-            table = "meuse_schemas VALUES(:of, :sid, :seq, :name, :tick_ms, :channels)"
-        elif isinstance(fact, AnchorRow):
-            table = "meuse_anchors VALUES(:of, :seq, :boot, :uptime_ms, :utc_ms, :err_ms)"
-        else:
-            continue
-        values = fact._asdict()
-        values["of"] = values.pop("stream")  # the driver uses that name itself
-        db.run(f"INSERT INTO {table} ON CONFLICT DO NOTHING", **values)
-        streams.add(fact.stream)
+        if isinstance(fact, SchemaRow | AnchorRow):
+            table = "meuse_schemas" if isinstance(fact, SchemaRow) else "meuse_anchors"
+            db.run(f"INSERT INTO {table} VALUES($1, $2, $3, $4, $5, $6) ON CONFLICT DO NOTHING", *fact)
+            streams.add(fact.stream)
     return streams
 
 
@@ -45,15 +39,12 @@ def load(db: "Connection", origins: dict[int, Origin], streams: Iterable[int]) -
     facts.origins.update(origins)
     wanted = list(streams)
     for row in db.run(
-        "SELECT stream, sid, seq, name, tick_ms, channels FROM meuse_schemas"
-        " WHERE stream = ANY(CAST(:wanted AS bigint[]))",
-        wanted=wanted,
+        "SELECT stream, sid, seq, name, tick_ms, channels FROM meuse_schemas WHERE stream = ANY($1::bigint[])", wanted
     ):
         facts.add(SchemaRow(*row))
     for row in db.run(
-        "SELECT stream, seq, boot, uptime_ms, utc_ms, err_ms FROM meuse_anchors"
-        " WHERE stream = ANY(CAST(:wanted AS bigint[]))",
-        wanted=wanted,
+        "SELECT stream, seq, boot, uptime_ms, utc_ms, err_ms FROM meuse_anchors WHERE stream = ANY($1::bigint[])",
+        wanted,
     ):
         facts.add(AnchorRow(*row))
     return facts

@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Final
 from meuse import logical
 from meuse.lake import parquet
 from meuse.readings import Arrays
-from meuse.store.address import StoreError
+from meuse.store.connection import StoreError
 
 if TYPE_CHECKING:
-    from pg8000.native import Connection
+    from meuse.store.connection import Connection
 
 TABLE: Final = "readings"
 
@@ -48,7 +48,7 @@ def create(db: "Connection") -> None:
     [[version]] = db.run("SELECT current_setting('server_version_num')::int")
     if version < _OLDEST:
         raise StoreError("the store needs PostgreSQL 15 or later", "use a newer server, or leave store.url out")
-    [[there]] = db.run("SELECT to_regclass(:name) IS NOT NULL", name=TABLE)
+    [[there]] = db.run("SELECT to_regclass($1::text) IS NOT NULL", TABLE)
     if there:
         return
     [[hyper]] = db.run("SELECT EXISTS(SELECT FROM pg_extension WHERE extname = 'timescaledb')")
@@ -93,8 +93,6 @@ class Copier:
         shown = arrays._replace(texts=[text and text.replace("\0", NUL) for text in arrays.texts])
         logical.register(self._duckdb, "new", shown)
         self._duckdb.execute(f"COPY (\n{logical.select('new')}\n) TO {parquet.literal(self._path)} ({_FORM})")
-        with self._path.open("rb") as rows:
-            db.run("COPY incoming FROM STDIN (FORMAT csv)", stream=rows)
+        db.copy("incoming", self._path)
         self._path.unlink()
-        db.run(f"INSERT INTO {TABLE}({_COLUMNS}) SELECT {_COLUMNS} FROM incoming ON CONFLICT DO NOTHING")
-        return int(db.row_count)
+        return db.change(f"INSERT INTO {TABLE}({_COLUMNS}) SELECT {_COLUMNS} FROM incoming ON CONFLICT DO NOTHING")

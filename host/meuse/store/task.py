@@ -16,7 +16,7 @@ from meuse import catalog, delivery
 from meuse.delivery import Delivery
 from meuse.errors import JournalError
 from meuse.journal.sqlite import SqliteJournal
-from meuse.store.address import StoreError
+from meuse.store.connection import StoreError
 from meuse.store.writer import Store
 
 CURSOR: Final = "store"

@@ -12,7 +12,7 @@ from meuse.decode import Stored
 from meuse.lake import parked
 
 if TYPE_CHECKING:
-    from pg8000.native import Connection
+    from meuse.store.connection import Connection
 
 CREATE: Final = (
     """CREATE TABLE IF NOT EXISTS meuse_waiting(
@@ -38,21 +38,12 @@ def add(db: "Connection", found: Iterable[tuple[Stored, str]], facts: Facts, now
     if not rows:
         return
     db.run(
-        "INSERT INTO meuse_waiting SELECT stream, seq, type, received_ms, decode(record, 'hex'), why, :now, device,"
-        " tenant, site FROM unnest(CAST(:streams AS bigint[]), CAST(:seqs AS bigint[]), CAST(:kinds AS integer[]),"
-        " CAST(:received AS bigint[]), CAST(:records AS text[]), CAST(:whys AS text[]), CAST(:devices AS text[]),"
-        " CAST(:tenants AS text[]), CAST(:sites AS text[]))"
+        "INSERT INTO meuse_waiting SELECT w.stream, w.seq, w.type, w.received_ms, w.record, w.why, $1::bigint,"
+        " w.device, w.tenant, w.site FROM unnest($2::bigint[], $3::bigint[], $4::integer[], $5::bigint[], $6::bytea[],"
+        " $7::text[], $8::text[], $9::text[], $10::text[])"
         " AS w(stream, seq, type, received_ms, record, why, device, tenant, site) ON CONFLICT DO NOTHING",
-        now=now_ms,
-        streams=[stored.stream for stored, _, _ in rows],
-        seqs=[stored.seq for stored, _, _ in rows],
-        kinds=[stored.type for stored, _, _ in rows],
-        received=[stored.received_ms for stored, _, _ in rows],
-        records=[stored.record.hex() for stored, _, _ in rows],
-        whys=[why for _, why, _ in rows],
-        devices=[origin.device for _, _, origin in rows],
-        tenants=[origin.tenant for _, _, origin in rows],
-        sites=[origin.site for _, _, origin in rows],
+        now_ms,
+        *zip(*((*stored[1:], why, *origin) for stored, why, origin in rows), strict=True),
     )
 
 
@@ -73,11 +64,11 @@ def take(db: "Connection", stream: int, why: str, after_seq: int) -> list[Waitin
     """The next of a group, for this transaction alone: what another worker is about to write is passed over."""
     rows = db.run(
         "SELECT stream, seq, type, received_ms, record, why, since_ms, device, tenant, site FROM meuse_waiting"
-        " WHERE stream = :of AND why = :why AND seq > :after ORDER BY seq LIMIT :step FOR UPDATE SKIP LOCKED",
-        of=stream,
-        why=why,
-        after=after_seq,
-        step=STEP,
+        " WHERE stream = $1 AND why = $2 AND seq > $3 ORDER BY seq LIMIT $4 FOR UPDATE SKIP LOCKED",
+        stream,
+        why,
+        after_seq,
+        STEP,
     )
     return [
         Waiting(Stored(row[1], row[0], row[1], row[2], row[3], row[4]), row[5], row[6], Origin(*row[7:]))
@@ -87,8 +78,4 @@ def take(db: "Connection", stream: int, why: str, after_seq: int) -> list[Waitin
 
 def remove(db: "Connection", stream: int, seqs: list[int]) -> None:
     """Part of the transaction that writes their rows."""
-    db.run(
-        "DELETE FROM meuse_waiting WHERE stream = :of AND seq = ANY(CAST(:seqs AS bigint[]))",
-        of=stream,
-        seqs=seqs,
-    )
+    db.run("DELETE FROM meuse_waiting WHERE stream = $1 AND seq = ANY($2::bigint[])", stream, seqs)

@@ -4,10 +4,9 @@ Synchronous: runs in a thread. After a StoreError nothing of the delivery is the
 lost; the same delivery may come again in both cases.
 """
 
-import contextlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from meuse import catalog
 from meuse.decode import Block, decode
@@ -16,10 +15,7 @@ from meuse.lake import parked
 from meuse.lake.policy import Policy
 from meuse.readings import Readings
 from meuse.store import known, table, waiting
-from meuse.store.address import Address, connect, told
-
-if TYPE_CHECKING:
-    from pg8000.native import Connection
+from meuse.store.connection import Address, Connection, errors, told
 
 # Two that start at the same time do not make the tables at the same time.
 _LOCK: Final = 0x6D65757365  # "meuse"
@@ -67,7 +63,7 @@ class Store:
 
     # -- inside
 
-    def _write(self, db: "Connection", delivery: Delivery) -> tuple[int, set[int]]:
+    def _write(self, db: Connection, delivery: Delivery) -> tuple[int, set[int]]:
         """-> new rows, streams of which something became known."""
         records = delivery.records
         facts_of = (catalog.fact(one.stream, one.type, one.received_ms, one.record) for one in records)
@@ -84,9 +80,7 @@ class Store:
         waiting.add(db, [(block.stored, parked.reason(block)) for block in late], facts, self._utc_ms())
         return self._copy(db, readings), streams
 
-    def _resolve(
-        self, db: "Connection", stream: int, why: str, after_seq: int, before_ms: int
-    ) -> tuple[int, int | None]:
+    def _resolve(self, db: Connection, stream: int, why: str, after_seq: int, before_ms: int) -> tuple[int, int | None]:
         """One step through a group -> new rows, and behind which seq to go on; None at its end."""
         found = waiting.take(db, stream, why, after_seq)
         if not found:
@@ -108,51 +102,44 @@ class Store:
         waiting.remove(db, stream, done)
         return self._copy(db, readings), found[-1].stored.seq
 
-    def _copy(self, db: "Connection", readings: Readings) -> int:
+    def _copy(self, db: Connection, readings: Readings) -> int:
         new = self._copier.copy(db, readings.arrays())
         self.rows += new
         return new
 
     @contextmanager
-    def _transaction(self) -> "Iterator[Connection]":
+    def _transaction(self) -> Iterator[Connection]:
         """All or nothing; whatever goes wrong costs the connection."""
-        from pg8000.exceptions import DatabaseError, InterfaceError
-
         try:
             db = self._open()
             db.run("START TRANSACTION")
             yield db
             db.run("COMMIT")
-        except (DatabaseError, InterfaceError, OSError) as error:
+        except errors() as error:
             self._give_up()
             raise told(error, self._address) from error
         except BaseException:
             self._give_up()
             raise
 
-    def _open(self) -> "Connection":
+    def _open(self) -> Connection:
         if self._db is None:
-            db = connect(self._address)
+            db = Connection(self._address)
             try:
                 db.run("START TRANSACTION")
-                db.run("SELECT pg_advisory_xact_lock(:lock)", lock=_LOCK)
+                db.run("SELECT pg_advisory_xact_lock($1)", _LOCK)
                 table.create(db)
                 for statement in (*known.CREATE, *waiting.CREATE):
                     db.run(statement)
                 db.run("COMMIT")
                 table.prepare(db)
             except BaseException:
-                _close(db)
+                db.close()
                 raise
             self._db = db
         return self._db
 
     def _give_up(self) -> None:
         if self._db is not None:
-            _close(self._db)
+            self._db.close()
             self._db = None
-
-
-def _close(db: "Connection") -> None:
-    with contextlib.suppress(Exception):  # it is broken, and nobody needs it any more
-        db.close()
