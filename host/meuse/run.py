@@ -9,7 +9,11 @@ import contextlib
 import fcntl
 import logging
 import os
+import socket
+from collections.abc import Callable, Coroutine
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 from starlette.applications import Starlette
 
@@ -22,11 +26,15 @@ from meuse.config import Settings, parse_address, parse_duration
 from meuse.console_log import FOLDER as CONSOLE_FOLDER
 from meuse.console_log import ConsoleLogs
 from meuse.descriptors import Shares
-from meuse.errors import HostError, JournalBusy
+from meuse.errors import HostError, JournalBusy, JournalError
 from meuse.identity import Identity
 from meuse.journal.commit import CommitQueue
 from meuse.journal.database import FILE_NAME
+from meuse.journal.leader import Leader
+from meuse.journal.place import place_of
+from meuse.journal.shared import PostgresJournal
 from meuse.journal.sqlite import SqliteJournal
+from meuse.journal.threads import Journal
 from meuse.keys import FOLDER as KEYS_FOLDER
 from meuse.keys import KeyStore
 from meuse.lake.task import LakeWriter
@@ -61,7 +69,7 @@ LAKE_FINISH_S = 30.0
 class Host:
     """Everything that runs in one process on one data folder."""
 
-    journal: SqliteJournal
+    journal: Journal
     commits: CommitQueue
     bridge: Bridge
     lake: LakeWriter
@@ -82,6 +90,8 @@ class Host:
         self._lock: int | None = None
         self._committing: asyncio.Task[None] | None = None
         self._beside: list[asyncio.Task[None]] = []
+        self._leaders: dict[str, Leader] = {}
+        self._publish: Callable[[], Coroutine[Any, Any, None]] | None = None
 
     async def start(self) -> None:
         """Everything up, links last; raises HostError with nothing left running."""
@@ -89,6 +99,7 @@ class Host:
             self._lock = lock_folder(self.data)
             await self._start_storage()
             await self._start_topics()
+            self._start_work()
             await self._start_links()
         except BaseException:
             await self.stop(finish_lake=False)
@@ -96,20 +107,49 @@ class Host:
 
     async def _start_storage(self) -> None:
         data, clock, settings = self.data, self.clock, self.settings
-        self.journal = await SqliteJournal.open(data / FILE_NAME, clock.utc_ms())
+        address = place_of(settings).address
+        if address is None:
+            self.journal = await SqliteJournal.open(data / FILE_NAME, clock.utc_ms())
+        else:
+            self.journal = await PostgresJournal.open(address, clock.utc_ms())
+            self._leaders = {role: Leader(address, role) for role in ("host", *(["lake"] * settings.journal.lake))}
         identity = await Identity.load(self.journal, KeyStore(data / KEYS_FOLDER), clock.utc_ms())
         known = await self.journal.read(announced.load)
         console = ConsoleLogs(data / CONSOLE_FOLDER, settings.console.keep_bytes)
         self.bridge = Bridge(identity, known, console, clock, settings.trust.links)
         self.commits = CommitQueue(self.journal, clock, self.bridge.pressure)
         self.bridge.commits = self.commits
-        self.lake = LakeWriter(self.journal, data, clock.utc_ms, self._lake_trouble)
-        self.status = Status(self.journal, self.bridge, clock)
+        self.commits.learn = identity.learn
+        self.lake = LakeWriter(self.journal, data, clock.utc_ms, self._lake_trouble, address=address)
+        whose = f"{socket.gethostname()}:{data.resolve()}/" if self.journal.shared else ""
+        self.status = Status(self.journal, self.bridge, clock, whose)
         self._committing = asyncio.create_task(self.commits.run(), name="commit queue")
+        commands = Commander(self.journal, self.bridge, self._leads).run()
+        self._begin({"status": self.status.run(), "commands": commands})
+
+    def _start_work(self) -> None:
+        """What of several hosts with one journal only one does; the only host does it all."""
+        if not self._leaders:
+            self._begin({"lake": self.lake.run(), **self._led()})
+            return
+        works = {"host": self._led, "lake": lambda: {"lake": self.lake.run()}}
+        self._begin({f"lead {role}": leader.run(works[role]) for role, leader in self._leaders.items()})
+
+    def _led(self) -> dict[str, Coroutine[Any, Any, None]]:
+        settings = self.settings
         readers = (*READERS, progress.CURSOR) if settings.mqtt.wanted else READERS
-        keep = housekeeping.keep(self.journal, clock, settings.journal.keep_days, readers, self.commits.event)
-        commands = Commander(self.journal, self.bridge).run()
-        works = {"lake": self.lake.run(), "keep": keep, "status": self.status.run(), "commands": commands}
+        keep = housekeeping.keep(self.journal, self.clock, settings.journal.keep_days, readers, self.commits.event)
+        works: dict[str, Coroutine[Any, Any, None]] = {"keep": keep}
+        if self._leaders:
+            works["catalog"] = self.lake.keep_catalog()
+        if self._publish is not None:
+            works["topics"] = self._publish()
+        return works
+
+    def _leads(self) -> bool:
+        return not self._leaders or self._leaders["host"].leads
+
+    def _begin(self, works: dict[str, Coroutine[Any, Any, None]]) -> None:
         for name, work in works.items():
             self._beside.append(asyncio.create_task(work, name=name))
 
@@ -142,7 +182,8 @@ class Host:
         """Publishing begins before the first board is heard."""
         mqtt = self.settings.mqtt
         if not mqtt.wanted:
-            await self.journal.write(progress.forget)
+            if not self.journal.shared:  # another host may publish
+                await self.journal.write(progress.forget)
             return
         if mqtt.embedded:
             self.broker = EmbeddedBroker(self.data, mqtt.listen)
@@ -153,10 +194,30 @@ class Host:
         secure = broker.secure(mqtt, "mqtt") if address.tls else None
         live_ms, silent_ms = parse_duration(mqtt.live_within), parse_duration(mqtt.silent_after)
         options = Options(live_ms, silent_ms, mqtt.raw, mqtt.discovery)
-        topics = Publisher(self.journal, self.bridge, self.clock, options, address, secure)
-        await topics.open()
+        make = partial(Publisher, self.journal, self.bridge, self.clock, options, address, secure)
+        if self._leaders:
+            self._publish = partial(self._publish_while_leading, make)
+            return
+        self.topics = make()
+        await self.topics.open()
+        self._publish = self.topics.run
+
+    async def _publish_while_leading(self, make: Callable[[], Publisher]) -> None:
+        """From where the host that led before has come to."""
+        topics = make()
+        while True:
+            try:
+                await topics.open()
+                break
+            except JournalError:  # the commit queue tells it
+                await asyncio.sleep(1)
         self.topics = topics
-        self._beside.append(asyncio.create_task(self.topics.run(), name="topics"))
+        try:
+            await topics.run()
+        finally:
+            topics.close()
+            if not self._leads():
+                self.topics = None  # it is another host's now
 
     async def _start_link(self, link: Link) -> None:
         self.links.append(link)
@@ -253,8 +314,10 @@ class Host:
                     await self.status.write()
                     if self.topics is not None:
                         await self.topics.finish()
-                    if finish_lake:
+                    if finish_lake and (not self._leaders or ("lake" in self._leaders and self._leaders["lake"].leads)):
                         await self.lake.finish()
+        for leader in self._leaders.values():
+            await leader.close()
         if hasattr(self, "journal"):
             await self.journal.close()
         if self._lock is not None:
