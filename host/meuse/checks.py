@@ -20,7 +20,9 @@ from meuse.descriptors import Shares
 from meuse.errors import ConfigError, HostError
 from meuse.findings import Finding, fail, note, ok
 from meuse.invocation import meuse
+from meuse.journal import leader
 from meuse.journal.database import FILE_NAME
+from meuse.journal.place import Place, place_of, reading
 from meuse.keys import FOLDER as KEYS_FOLDER
 from meuse.keys import SUFFIX, KeyStore
 from meuse.links import tls
@@ -42,6 +44,8 @@ def check_host(settings: Settings) -> list[Finding]:
     running = host_runs(data)
     if running:
         found.append(note("host", "runs on this data already"))
+    if settings.journal.url:
+        found.append(_database(place_of(settings)))
     if short := Shares(settings).short:
         found.append(note("connections", short, "raise `ulimit -n`, or set max_connections; more are closed at once"))
     for address in settings.tcp.listen:
@@ -70,8 +74,8 @@ def check_all(settings: Settings) -> list[Finding]:
         found.extend(_access(data))
     if settings.upstream.url:
         found.append(_upstream(settings.upstream, data))
-    if (data / FILE_NAME).exists():
-        found.extend(storage_checks.check(data))
+    if (data / FILE_NAME).exists() or settings.journal.url:
+        found.extend(storage_checks.check(place_of(settings)))
     else:
         found.append(note("journal", "none yet", f"start the host: {meuse('run')}"))
     return found
@@ -83,8 +87,33 @@ def _upstream(upstream: UpstreamSettings, data: Path) -> Finding:
     return note("upstream", f"all goes on to {upstream.url} as {upstream.name}", advice)
 
 
-def host_runs(data: Path) -> bool:
-    """Is a host running on this folder?"""
+def _database(place: Place) -> Finding:
+    """Reaches it, and may use it; the first host makes the tables."""
+    try:
+        assert place.address is not None
+        db = place.open_writer()
+    except HostError as error:
+        return fail("journal", error.message, error.advice)
+    try:
+        (loses,) = db.execute("SELECT current_setting('fsync') = 'off'").fetchone()
+    except place.errors as error:
+        told = place.told(error)
+        return fail("journal", told.message, told.advice)
+    finally:
+        db.close()
+    if loses:
+        return fail("journal", f"{place} would lose what it acknowledged in a power cut", "set fsync = on there")
+    return ok("journal", f"{place} answers")
+
+
+def host_runs(where: Path | Place) -> bool:
+    """Is a host running on this folder; of several that share a journal, any?"""
+    if isinstance(where, Place):
+        if where.address is not None:
+            with reading(where) as db:
+                return leader.host_leads(db)
+        where = where.data
+    data = where
     try:
         handle = os.open(data / LOCK_FILE, os.O_RDWR)
     except OSError:

@@ -230,6 +230,14 @@ class JournalSettings:
         default=7,
         metadata=about("records stay so long, and until every reader has passed them", low=1, high=3_650),
     )
+    url: str = field(
+        default="", metadata=about("PostgreSQL that several hosts share, postgresql://USER@HOST:PORT/DATABASE")
+    )
+    password_file: str = field(default="", metadata=about("file that holds its password; nobody else may read it"))
+    ca: str = field(default="", metadata=about("certificates to check it by; without: the system's"))
+    lake: bool = field(
+        default=True, metadata=about("may write the lake; of several hosts those that see one lake folder")
+    )
 
 
 @dataclass(frozen=True)
@@ -359,11 +367,14 @@ def read_settings(table: dict[str, Any], name: str) -> Settings:
         raise ConfigError(f"{name}: lorawan.application is no id", "copy it from ChirpStack, or leave it out for all")
     for address in settings.http.listen:
         parse_address(address, f"{name}: http.listen")
+    _check_journal(settings.journal, f"{name}: journal")
     _check_tls(settings, name)
     if "ble" in table:
         _check_ble(settings.ble, f"{name}: ble", bool({"devices", "service"} & table["ble"].keys()))
     _check_sms(settings.sms, f"{name}: sms")
     _check_upstream(settings.upstream, f"{name}: upstream")
+    if settings.upstream.url and settings.journal.url:
+        raise ConfigError(f"{name}: upstream.url: hosts that share a journal need none", "leave one of them out")
     for link in settings.trust.links:
         kind = link.partition(":")[0]
         if kind in UNTRUSTED:
@@ -453,6 +464,27 @@ def _check_ble(ble: BleSettings, where: str, asked: bool) -> None:
     for number, device in enumerate(ble.devices):
         if not device.strip() or device in ble.devices[:number]:
             raise ConfigError(f"{where}.devices[{number}] = {device!r} is no board, or twice there", "name each once")
+
+
+def _check_journal(journal: JournalSettings, where: str) -> None:
+    advice = "such as postgresql://meuse@db.example.org/meuse"
+    if not journal.url:
+        for key in ("password_file", "ca"):
+            if getattr(journal, key):
+                raise ConfigError(f"{where}.{key} is of use with a url only", f"name one, {advice}")
+        return
+    try:
+        parts = urllib.parse.urlsplit(journal.url)
+        _ = parts.port
+    except ValueError:
+        raise ConfigError(f"{where}.url is no address of a database", advice) from None
+    if parts.scheme != "postgresql" or not parts.username or not parts.path.strip("/"):
+        raise ConfigError(f"{where}.url is no address of a database", advice)
+    if parts.password:
+        raise ConfigError(f"{where}.url: a password is a secret", f"write it into a file: {where}.password_file")
+    mode = urllib.parse.parse_qs(parts.query).get("sslmode", [])
+    if parts.query and mode not in (["verify-full"], ["disable"]):
+        raise ConfigError(f"{where}.url: only sslmode may follow, verify-full or disable", "leave the rest out")
 
 
 def _check_mqtt(mqtt: MqttSettings, where: str) -> None:

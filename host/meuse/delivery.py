@@ -3,12 +3,12 @@
 Bounded: `take` ends with the record that makes it too large.
 """
 
-import sqlite3
 from collections.abc import Iterable
 from typing import Final, NamedTuple
 
 from meuse.catalog import Origin
 from meuse.decode import Stored
+from meuse.journal.sql import Database
 
 # One delivery is one transaction of a store: large enough that its commit does not count, small enough that its rows
 # (up to a value per byte or two) stay below 100 MB in memory.
@@ -24,7 +24,7 @@ class Delivery(NamedTuple):
 
 
 def take(
-    db: sqlite3.Connection, after: int, most_records: int = MOST_RECORDS, most_bytes: int = MOST_BYTES
+    db: Database, after: int, most_records: int = MOST_RECORDS, most_bytes: int = MOST_BYTES
 ) -> Delivery:
     """The next records behind the id `after`; none when there are none."""
     rows = db.execute(
@@ -41,7 +41,7 @@ def take(
     return Delivery(records, origins(db, {one.stream for one in records}))
 
 
-def origins(db: sqlite3.Connection, streams: Iterable[int]) -> dict[int, Origin]:
+def origins(db: Database, streams: Iterable[int]) -> dict[int, Origin]:
     """Device, tenant and site of each stream, as they are now."""
     found: dict[int, Origin] = {}
     for stream in streams:

@@ -12,6 +12,7 @@ from meuse_protocol.rate import Rate
 from meuse_protocol.received import RangeSet
 
 from meuse.errors import ConfigError
+from meuse.journal.batch import Learned
 from meuse.journal.sql import Database
 from meuse.journal.threads import Journal
 from meuse.keys import DEVICE_ID, KeyStore
@@ -82,6 +83,25 @@ class Identity:
         state = self._states[stream] = StreamState(stream, device, keys or [], *ranges, next_seq)
         del self._rows[stream]
         return state
+
+    def learn(self, known: Learned) -> bool:
+        """Another host that shares the journal stored more of a stream; False when it is another device's."""
+        state = self._states.get(known.stream)
+        sets = RangeSet.from_bytes(known.received), RangeSet.from_bytes(known.gapped)
+        if state is None:
+            self._rows[known.stream] = known[1:]
+            return True
+        ours = state.device == known.device
+        now = StreamState(known.stream, known.device, [], *sets, max(known.next_seq, state.next_seq if ours else 1))
+        # In place: every link of the board has this object.
+        state.received, state.gapped, state.covered = now.received, now.gapped, now.covered
+        state.next_seq = now.next_seq
+        if not ours:
+            log.error("stream %08x is of %s, not of %s", known.stream, known.device, state.device)
+            state.device = known.device
+            state.set_keys(self.keys(known.device) or [])
+            state.pending.clear()
+        return ours
 
     def locked(self, device: str) -> bool:
         """It has a key file, so nobody speaks for it without a key, even if the file is broken."""

@@ -18,7 +18,7 @@ from meuse_protocol.host_stream import PENDING_MAX
 from meuse import captured
 from meuse.config import Settings, TcpSettings, TrustSettings, parse_address
 from meuse.errors import HostError, JournalBusy, NotReachable
-from meuse.journal.database import FILE_NAME, open_reader
+from meuse.journal.place import Place
 from meuse.journal.sql import Database
 from meuse.keys import FOLDER as KEYS_FOLDER
 from meuse.keys import KeyStore
@@ -115,11 +115,14 @@ async def _running(data: Path) -> tuple[str, int]:
     return {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host), port
 
 
-async def import_file(path: Path, data: Path, door: Door, progress: Progress = lambda done, of: None) -> Imported:
+async def import_file(
+    path: Path, data: Path | Place, door: Door, progress: Progress = lambda done, of: None
+) -> Imported:
     """Everything sound in one file, durable before this returns. ConfigError: it cannot be read."""
     found = captured.read(path)
-    with contextlib.closing(open_reader(data / FILE_NAME)) as db:
-        sorter = Sorter(Known(db, KeyStore(data / KEYS_FOLDER), door.trusted), door.trusted)
+    place = data if isinstance(data, Place) else Place(data)
+    with contextlib.closing(place.open_reader()) as db:
+        sorter = Sorter(Known(db, KeyStore(place.data / KEYS_FOLDER), door.trusted), door.trusted)
         for e2e in found.packets:
             sorter.sort(e2e)
         parts = list(sorter.parts.values())

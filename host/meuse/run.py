@@ -9,7 +9,11 @@ import contextlib
 import fcntl
 import logging
 import os
+import socket
+from collections.abc import Callable, Coroutine
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 from starlette.applications import Starlette
 
@@ -24,11 +28,15 @@ from meuse.config import Settings, parse_address, parse_duration
 from meuse.console_log import FOLDER as CONSOLE_FOLDER
 from meuse.console_log import ConsoleLogs
 from meuse.descriptors import Shares
-from meuse.errors import HostError, JournalBusy
+from meuse.errors import HostError, JournalBusy, JournalError
 from meuse.identity import Identity
 from meuse.journal.commit import CommitQueue
 from meuse.journal.database import FILE_NAME
+from meuse.journal.leader import Leader
+from meuse.journal.place import place_of
+from meuse.journal.shared import PostgresJournal
 from meuse.journal.sqlite import SqliteJournal
+from meuse.journal.threads import Journal
 from meuse.keys import FOLDER as KEYS_FOLDER
 from meuse.keys import KeyStore
 from meuse.lake.task import LakeWriter
@@ -52,7 +60,7 @@ from meuse.topics import progress
 from meuse.topics.embedded import EmbeddedBroker
 from meuse.topics.publisher import Options, Publisher
 from meuse.upstream import backlog
-from meuse.upstream import task as upstream
+from meuse.upstream.task import Upstream
 from meuse.web import WebServer
 
 log = logging.getLogger(__name__)
@@ -73,7 +81,7 @@ STORE_FINISH_S = 10.0
 class Host:
     """Everything that runs in one process on one data folder."""
 
-    journal: SqliteJournal
+    journal: Journal
     commits: CommitQueue
     bridge: Bridge
     lake: LakeWriter
@@ -91,12 +99,15 @@ class Host:
         self.udp: list[UdpLink] = []
         self.broker: EmbeddedBroker | None = None
         self.topics: Publisher | None = None
-        self.upstream: upstream.Upstream | None = None
+        self.upstream: Upstream | None = None
         self.store: StoreWriter | None = None
         self.distributor: Distributor | None = None
         self._lock: int | None = None
         self._committing: asyncio.Task[None] | None = None
         self._beside: list[asyncio.Task[None]] = []
+        self._leaders: dict[str, Leader] = {}
+        # By cursor, who reads the journal beside the lake; of several hosts, those of the one that leads.
+        self._readers: dict[str, Callable[[], Coroutine[Any, Any, None]]] = {}
 
     async def start(self) -> None:
         """Everything up, links last; raises HostError with nothing left running."""
@@ -104,6 +115,8 @@ class Host:
             self._lock = lock_folder(self.data)
             await self._start_storage()
             await self._start_topics()
+            await self._start_readers()
+            self._start_work()
             await self._start_links()
         except BaseException:
             await self.stop(finish_lake=False)
@@ -111,56 +124,80 @@ class Host:
 
     async def _start_storage(self) -> None:
         data, clock, settings = self.data, self.clock, self.settings
-        self.journal = await SqliteJournal.open(data / FILE_NAME, clock.utc_ms())
+        address = place_of(settings).address
+        if address is None:
+            self.journal = await SqliteJournal.open(data / FILE_NAME, clock.utc_ms())
+        else:
+            self.journal = await PostgresJournal.open(address, clock.utc_ms())
+            self._leaders = {role: Leader(address, role) for role in ("host", *(["lake"] * settings.journal.lake))}
         identity = await Identity.load(self.journal, KeyStore(data / KEYS_FOLDER), clock.utc_ms())
         known = await self.journal.read(announced.load)
         console = ConsoleLogs(data / CONSOLE_FOLDER, settings.console.keep_bytes)
         self.bridge = Bridge(identity, known, console, clock, settings.trust.links)
         self.commits = CommitQueue(self.journal, clock, self.bridge.pressure)
         self.bridge.commits = self.commits
-        self.lake = LakeWriter(self.journal, data, clock.utc_ms, self._lake_trouble)
-        self.status = Status(self.journal, self.bridge, clock)
+        self.commits.learn = identity.learn
+        self.lake = LakeWriter(self.journal, data, clock.utc_ms, self._lake_trouble, address=address)
+        whose = f"{socket.gethostname()}:{data.resolve()}/" if self.journal.shared else ""
+        self.status = Status(self.journal, self.bridge, clock, whose)
         self._committing = asyncio.create_task(self.commits.run(), name="commit queue")
-        readers = (*READERS, progress.CURSOR) if settings.mqtt.wanted else READERS
-        if settings.upstream.url:
-            readers = (*readers, backlog.CURSOR)
-        readers = (*readers, *await self._start_distributor(), *await self._start_store())
-        keep = housekeeping.keep(self.journal, clock, settings.journal.keep_days, readers, self.commits.event)
-        works = {"lake": self.lake.run(), "keep": keep, "status": self.status.run()}
-        if settings.upstream.url:  # whose host gives the commands: a board counts them
-            self.upstream = upstream.Upstream(settings.upstream, data, self.journal, self.bridge, clock)
-            works["upstream"] = self.upstream.run()
-        else:
-            await self.journal.write(upstream.forget)
-            works["commands"] = Commander(self.journal, self.bridge).run()
+        self._begin({"status": self.status.run()})
+        if not settings.upstream.url:  # else its host gives the commands: a board counts them
+            self._begin({"commands": Commander(self.journal, self.bridge, self._leads).run()})
+
+    def _start_work(self) -> None:
+        """What of several hosts with one journal only one does; the only host does it all."""
+        if not self._leaders:
+            self._begin({"lake": self.lake.run(), **self._led()})
+            return
+        works = {"host": self._led, "lake": lambda: {"lake": self.lake.run()}}
+        self._begin({f"lead {role}": leader.run(works[role]) for role, leader in self._leaders.items()})
+
+    def _led(self) -> dict[str, Coroutine[Any, Any, None]]:
+        readers, days = (*READERS, *self._readers), self.settings.journal.keep_days
+        keep = housekeeping.keep(self.journal, self.clock, days, readers, self.commits.event)
+        works: dict[str, Coroutine[Any, Any, None]] = {"keep": keep}
+        if self._leaders:
+            works["catalog"] = self.lake.keep_catalog()
+        return works | {name: work() for name, work in self._readers.items()}
+
+    def _leads(self) -> bool:
+        return not self._leaders or self._leaders["host"].leads
+
+    def _begin(self, works: dict[str, Coroutine[Any, Any, None]]) -> None:
         for name, work in works.items():
             self._beside.append(asyncio.create_task(work, name=name))
 
-    async def _start_store(self) -> tuple[str, ...]:
-        """-> the cursor that the journal has to wait for, if there is a store."""
+    async def _start_readers(self) -> None:
+        """Those that are not wanted any more wait for nothing; with a shared journal another host may want them."""
+        wanted = {
+            store_task.CURSOR: self._store if self.settings.store.url and not self.settings.cluster.servers else None,
+            distributor.CURSOR: self._distributor if self.settings.cluster.servers else None,
+            backlog.CURSOR: self._upstream if self.settings.upstream.url else None,
+        }
+        for cursor, make in wanted.items():
+            if make is not None:
+                self._readers[cursor] = make()
+            elif not self.journal.shared:
+                await self.journal.write(partial(catalog.forget_cursor, reader=cursor))
+
+    def _store(self) -> Callable[[], Coroutine[Any, Any, None]]:
         store = self.settings.store
-        if not store.url or self.settings.cluster.servers:  # then it is for the workers to write there
-            await self.journal.write(lambda db: catalog.forget_cursor(db, store_task.CURSOR))
-            return ()
         store_driver()
         there = Store(StoreAddress(store.url, store.password_file, store.ca), self.clock.utc_ms)
         self.store = StoreWriter(self.journal, there, self.clock.utc_ms, self._store_trouble)
-        self._beside.append(asyncio.create_task(self.store.run(), name="store"))
-        return (store_task.CURSOR,)
+        return self.store.run
 
-    async def _start_distributor(self) -> tuple[str, ...]:
-        """-> the cursor that the journal has to wait for, if there is a cluster."""
+    def _distributor(self) -> Callable[[], Coroutine[Any, Any, None]]:
         cluster = self.settings.cluster
-        if not cluster.servers:
-            await self.journal.write(lambda db: catalog.forget_cursor(db, distributor.CURSOR))
-            return ()
         stream.driver()
         layout = stream.Layout(cluster.name, cluster.partitions, cluster.replicas, cluster.max_bytes)
-        self.distributor = Distributor(
-            self.journal, cluster.servers, layout, self.clock.utc_ms, self._cluster_trouble
-        )
-        self._beside.append(asyncio.create_task(self.distributor.run(), name="distributor"))
-        return (distributor.CURSOR,)
+        self.distributor = Distributor(self.journal, cluster.servers, layout, self.clock.utc_ms, self._cluster_trouble)
+        return self.distributor.run
+
+    def _upstream(self) -> Callable[[], Coroutine[Any, Any, None]]:
+        self.upstream = Upstream(self.settings.upstream, self.data, self.journal, self.bridge, self.clock)
+        return self.upstream.run
 
     async def _start_links(self) -> None:
         self._shares = Shares(self.settings)
@@ -191,7 +228,8 @@ class Host:
         """Publishing begins before the first board is heard."""
         mqtt = self.settings.mqtt
         if not mqtt.wanted:
-            await self.journal.write(progress.forget)
+            if not self.journal.shared:  # another host may publish
+                await self.journal.write(progress.forget)
             return
         if mqtt.embedded:
             self.broker = EmbeddedBroker(self.data, mqtt.listen)
@@ -202,10 +240,30 @@ class Host:
         secure = broker.secure(mqtt, "mqtt") if address.tls else None
         live_ms, silent_ms = parse_duration(mqtt.live_within), parse_duration(mqtt.silent_after)
         options = Options(live_ms, silent_ms, mqtt.raw, mqtt.discovery)
-        topics = Publisher(self.journal, self.bridge, self.clock, options, address, secure)
-        await topics.open()
+        make = partial(Publisher, self.journal, self.bridge, self.clock, options, address, secure)
+        if self._leaders:
+            self._readers[progress.CURSOR] = partial(self._publish_while_leading, make)
+            return
+        self.topics = make()
+        await self.topics.open()
+        self._readers[progress.CURSOR] = self.topics.run
+
+    async def _publish_while_leading(self, make: Callable[[], Publisher]) -> None:
+        """From where the host that led before has come to."""
+        topics = make()
+        while True:
+            try:
+                await topics.open()
+                break
+            except JournalError:  # the commit queue tells it
+                await asyncio.sleep(1)
         self.topics = topics
-        self._beside.append(asyncio.create_task(self.topics.run(), name="topics"))
+        try:
+            await topics.run()
+        finally:
+            topics.close()
+            if not self._leads():
+                self.topics = None  # it is another host's now
 
     async def _start_link(self, link: Link) -> None:
         self.links.append(link)
@@ -318,13 +376,16 @@ class Host:
                     await self.status.write()
                     if self.topics is not None:
                         await self.topics.finish()
-                    if finish_lake:
+                    if finish_lake and (not self._leaders or ("lake" in self._leaders and self._leaders["lake"].leads)):
                         await self.lake.finish()
         if self.store is not None:
-            with contextlib.suppress(HostError, TimeoutError):
-                async with asyncio.timeout(STORE_FINISH_S):
-                    await self.store.finish()
+            if self._leads():
+                with contextlib.suppress(HostError, TimeoutError):
+                    async with asyncio.timeout(STORE_FINISH_S):
+                        await self.store.finish()
             await self.store.close()
+        for leader in self._leaders.values():
+            await leader.close()
         if hasattr(self, "journal"):
             await self.journal.close()
         if self._lock is not None:

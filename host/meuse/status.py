@@ -21,7 +21,9 @@ _DeviceRow = tuple[str, str, bool, int, int, int, int]
 class Status:
     """Run `run()` as a task; `write()` once more at the end."""
 
-    def __init__(self, journal: Journal, bridge: Bridge, clock: Clock) -> None:
+    def __init__(self, journal: Journal, bridge: Bridge, clock: Clock, whose: str = "") -> None:
+        """`whose`: in front of every number's name, where several hosts share the journal."""
+        self._whose = whose
         self._journal = journal
         self._bridge = bridge
         self._clock = clock
@@ -44,7 +46,8 @@ class Status:
         host = self._fixed | self.numbers()
         changed = [(key, value) for key, value in host.items() if self._told.get(key) != value]
         if news or changed:
-            await self._journal.write(lambda db: _write(db, news, changed))
+            named = [(self._whose + key, value) for key, value in changed]
+            await self._journal.write(lambda db: _write(db, news, named))
             self._written = devices
             self._told = host
 

@@ -1,17 +1,18 @@
 """What can be wrong with what is stored: journal, readers, lake, and what the host counted. Reads only."""
 
-import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
 from meuse.clock import Clock
-from meuse.errors import JournalError
+from meuse.errors import HostError
 from meuse.findings import Finding, fail, note, ok
-from meuse.journal.database import FILE_NAME, open_reader
+from meuse.journal.database import FILE_NAME
+from meuse.journal.place import Place
 from meuse.journal.sql import Database
 from meuse.journal.writer import newest_id
 from meuse.lake import files
+from meuse.query import follow
 
 # Troubles older than this are history, not a diagnosis.
 RECENT_MS: Final = 86_400_000
@@ -37,26 +38,28 @@ COUNTERS: Final = {
 }
 
 
-def check(data: Path) -> Iterator[Finding]:
-    """Everything about the journal and the lake under `data`."""
-    path = data / FILE_NAME
+def check(place: Path | Place) -> Iterator[Finding]:
+    """Everything about the journal and the lake; a folder: both are in it."""
+    place = place if isinstance(place, Place) else Place(place)
+    data = place.data
     try:
-        db = open_reader(path)
-    except JournalError as error:
+        db = place.open_reader()
+    except HostError as error:
         yield fail("journal", error.message, error.advice)
         return
     try:
-        (sound,) = db.execute("PRAGMA quick_check(1)").fetchone()
-        if sound != "ok":
-            yield fail("journal", sound, f"keep a copy of {path}, then start with another --data")
-            return
-        newest = newest_id(db)
+        if place.address is None:
+            (sound,) = db.execute("PRAGMA quick_check(1)").fetchone()
+            if sound != "ok":
+                yield fail("journal", sound, f"keep a copy of {data / FILE_NAME}, then start with another --data")
+                return
+        newest = newest_id(db) if place.address is None else follow.newest(db)
         yield ok("journal", f"sound, {newest} records so far")
         yield from _readers(db, newest)
         yield from _lake(db, data / files.FOLDER)
         yield from _counters(db)
         yield from _troubles(db)
-    except sqlite3.Error as error:
+    except place.errors as error:
         yield fail("journal", str(error), "check the disk; keep a copy before anything else")
     finally:
         db.close()
@@ -103,7 +106,11 @@ def _lake(db: Database, folder: Path) -> Iterator[Finding]:
 
 
 def _counters(db: Database) -> Iterator[Finding]:
-    told = {key: number(value) for key, value in db.execute("SELECT key, value FROM host_status")}
+    told: dict[str, object] = {}
+    for key, value in db.execute("SELECT key, value FROM host_status").fetchall():
+        _, _, name = key.rpartition("/")  # of several hosts each has its own
+        now, before = number(value), told.get(name)
+        told[name] = now + before if isinstance(now, int) and isinstance(before, int) else now or before
     if told.get("failing"):
         yield fail("host", f"the journal fails: {told['failing']}", "see `data` and `disk` above")
     for name, meaning in COUNTERS.items():

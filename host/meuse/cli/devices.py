@@ -30,15 +30,12 @@ def devices(
     from meuse.clock import Clock
     from meuse.config import load_with
     from meuse.invocation import meuse
-    from meuse.journal.database import FILE_NAME, open_reader
+    from meuse.journal.place import place_of, reading
 
-    folder = Path(load_with(config, data).host.data)
-    db = open_reader(folder / FILE_NAME)
-    try:
+    place = place_of(load_with(config, data))
+    with reading(place) as db:
         entries = roster.read(db, everything)
-    finally:
-        db.close()
-    runs = host_runs(folder)
+    runs = host_runs(place)
     with until_reader_leaves():
         if as_json:
             for entry in entries:

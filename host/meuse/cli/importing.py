@@ -45,13 +45,14 @@ def import_files(
 
 async def _import(files: list[Path], settings: "Settings", ack: Path | None) -> int:
     from meuse.importing import import_file, opened, problems
+    from meuse.journal.place import place_of
 
     data = Path(settings.host.data)
     done: list[Imported] = []
     async with opened(settings) as door:
         for path in files:
             with _progress(path) as progress:
-                done.append(await import_file(path, data, door, progress))
+                done.append(await import_file(path, place_of(settings), door, progress))
     table([HEADS, *(cells for each in done for cells in _rows(each))])
     for each in done:
         if each.cut:

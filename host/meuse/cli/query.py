@@ -12,6 +12,7 @@ from meuse.cli.pipe import until_reader_leaves
 if TYPE_CHECKING:
     import duckdb
 
+    from meuse.journal.place import Place
     from meuse.query.selection import Selection
 
 T = TypeVar("T")
@@ -68,7 +69,7 @@ def query(
     if form not in output.FORMATS:
         raise ConfigError(f"there is no format {form!r}", f"use {', '.join(output.FORMATS)}")
     selection = _selection(device, channel, from_, to, undated, sql)
-    with until_reader_leaves(), store.opened(folder(config, data), selection) as db:
+    with until_reader_leaves(), store.opened(place(config, data), selection) as db:
         asked = _sql(db, selection, step, stat, last, gaps, sql)
         if form == "table" and not (step or gaps or sql):
             asked = ask.glance(asked)
@@ -107,7 +108,7 @@ def export(
 
     form = exporting.form_of(file, form)
     selection = _selection(device, channel, from_, to, undated, sql)
-    with store.opened(folder(config, data), selection) as db:
+    with store.opened(place(config, data), selection) as db:
         asked = _sql(db, selection, step, stat, last, gaps, sql)
         count = _run(lambda: exporting.export(db, asked, file, form), sql)
         print(f"{count} rows in {file}")
@@ -115,11 +116,12 @@ def export(
             _notes(db, selection, count)
 
 
-def folder(config: Path | None, data: Path | None) -> Path:
-    """The data folder that was named, or that the settings name."""
+def place(config: Path | None, data: Path | None) -> "Place":
+    """The data folder that was named, or that the settings name, and where its journal is."""
     from meuse.config import load_with
+    from meuse.journal.place import place_of
 
-    return Path(load_with(config, data).host.data)
+    return place_of(load_with(config, data))
 
 
 def _selection(

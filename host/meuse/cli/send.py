@@ -1,7 +1,6 @@
 """`meuse send`: ask a board for something, by way of the running host's database, and follow what becomes of it."""
 
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -11,6 +10,7 @@ from meuse.journal.sql import Database
 
 if TYPE_CHECKING:
     from meuse.commands.table import Command, Request
+    from meuse.journal.place import Place
 
 LOOK_S = 0.1
 
@@ -49,12 +49,13 @@ def send(
     from meuse.config import load_with
     from meuse.errors import ConfigError, NotReachable
     from meuse.invocation import meuse
+    from meuse.journal.place import place_of
     from meuse.query.selection import parse_length
 
     settings = load_with(config, data)
     if settings.upstream.url:
         raise ConfigError(f"commands come from the host upstream, {settings.upstream.url}", "send it there")
-    where = Path(settings.host.data)
+    where = place_of(settings)
     until, within_ms = words.done_when(done_when) if done_when is not None else (None, None)
     expires_ms = Clock().utc_ms() + parse_length(expires, "--expires")
     given = words.arguments(arg or [], condition)
@@ -69,7 +70,7 @@ def send(
     raise typer.Exit(_status(command))
 
 
-def _ask(where: Path, request: "Request") -> None:
+def _ask(where: "Place", request: "Request") -> None:
     from meuse.clock import Clock
     from meuse.commands import table
     from meuse.query.selection import known_or_raise
@@ -81,35 +82,28 @@ def _ask(where: Path, request: "Request") -> None:
     _write(where, work)
 
 
-def _write(where: Path, work: Any) -> None:
+def _write(where: "Place", work: Any) -> None:
     """One short transaction between those of the host."""
-    import sqlite3
-
-    from meuse.journal.database import FILE_NAME, open_reader, open_writer, told
-
-    open_reader(where / FILE_NAME).close()  # says what is wrong with a journal that is none, or newer
-    db = open_writer(where / FILE_NAME)
+    db = where.open_writer()
     try:
-        db.execute("PRAGMA busy_timeout = 10000")
         db.execute("BEGIN IMMEDIATE")
         work(db)
         db.execute("COMMIT")
-    except sqlite3.Error as error:
-        raise told(error, where / FILE_NAME) from error
+    except where.errors as error:
+        raise where.told(error) from error
     finally:
         db.close()
 
 
-def _follow(where: Path, request: "Request") -> "Command":
+def _follow(where: "Place", request: "Request") -> "Command":
     """Prints the states as they come, until it is settled or nobody can be expected to answer any more."""
     import time
 
     from meuse.clock import Clock
     from meuse.commands import table
-    from meuse.journal.database import FILE_NAME, open_reader
     from meuse.query.follow import moment
 
-    db = open_reader(where / FILE_NAME)
+    db = where.open_reader()
     position = 0
     asked = False
     try:
@@ -131,7 +125,7 @@ def _follow(where: Path, request: "Request") -> "Command":
         db.close()
 
 
-def _confirm(where: Path, request: "Request") -> None:
+def _confirm(where: "Place", request: "Request") -> None:
     """A person has seen what the board said of its state."""
     from meuse.commands import table
 

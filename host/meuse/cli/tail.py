@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from meuse.cli.pipe import until_reader_leaves
-from meuse.cli.query import Channels, Config, Data, Devices, folder
+from meuse.cli.query import Channels, Config, Data, Devices, place
 
 if TYPE_CHECKING:
     from meuse.query.follow import Follower
@@ -36,7 +36,6 @@ def tail(
 
     from meuse import catalog
     from meuse.errors import ConfigError
-    from meuse.journal.database import FILE_NAME, open_reader
     from meuse.query.follow import Follower, newest
     from meuse.query.output import FORMATS, line_writer
     from meuse.query.selection import Selection
@@ -46,7 +45,8 @@ def tail(
     if form not in FORMATS:
         raise ConfigError(f"there is no format {form!r}", f"use {', '.join(FORMATS)}")
     end = None if seconds is None else time.monotonic() + seconds
-    db = open_reader(folder(config, data) / FILE_NAME)
+    there = place(config, data)
+    db = there.open_reader()
     try:
         selection = Selection(tuple(device or ()), tuple(channel or ()))
         check_names(db, catalog.load(db), selection)
@@ -61,6 +61,8 @@ def tail(
                 time.sleep(left)
     except KeyboardInterrupt:
         return
+    except there.errors as error:
+        raise there.told(error) from error
     finally:
         db.close()
 

@@ -20,7 +20,7 @@ from meuse.cluster import batch, stream
 from meuse.cluster.batch import Span
 from meuse.cluster.stream import Layout
 from meuse.errors import JournalError
-from meuse.journal.sqlite import SqliteJournal
+from meuse.journal.threads import Journal
 from meuse.lake.files import journal_id
 
 if TYPE_CHECKING:
@@ -61,7 +61,7 @@ class Distributor:
 
     def __init__(
         self,
-        journal: SqliteJournal,
+        journal: Journal,
         servers: list[str],
         layout: Layout,
         utc_ms: Callable[[], int],

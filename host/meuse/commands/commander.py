@@ -1,6 +1,6 @@
 """Moves commands on: to the board, until their RESULT is durable, until their effect is measured.
 
-The running host's only writer of the tables of table.py. Everything that must outlive this process is in them:
+The only writer of the tables of table.py, but for who asks. Everything that must outlive this process is in them:
 a host that was killed sends the same command with the same bytes again. Never on the way of an acknowledgement.
 """
 
@@ -52,7 +52,9 @@ Write = Callable[[Database], object]
 class Commander:
     """Run `run()` as a task."""
 
-    def __init__(self, journal: Journal, bridge: Bridge) -> None:
+    def __init__(self, journal: Journal, bridge: Bridge, leads: Callable[[], bool] = lambda: True) -> None:
+        """Of several hosts that share the journal each sends to its boards; who `leads` does all the rest."""
+        self._leads = leads
         self._journal = journal
         self._bridge = bridge
         self._clock = bridge.clock
@@ -90,14 +92,18 @@ class Commander:
 
     async def round(self) -> bool:
         """Moves on what can be moved -> whether anything is open."""
-        commands = await self._journal.read(table.unsettled)
+        commands, found = await self._journal.read(self._look)
         if not commands:
             self._position = None
             self._queues.clear()
             self._watches.clear()
             self._anchors_ms.clear()
             return False
-        await self._take_answers(commands)
+        if self._leads():
+            await self._take_answers(commands, found)
+        else:
+            self._position = None
+            self._watches.clear()
         devices = {command.device for command in commands}
         self._streams = await self._journal.read(lambda db: facts.streams_of(db, devices))
         self._uptimes.clear()
@@ -121,14 +127,17 @@ class Commander:
 
     # -- what boards answered
 
-    async def _take_answers(self, commands: list[Command]) -> None:
+    def _look(self, db: Database) -> tuple[list[Command], list[Answer]]:
+        """In one view: an answer that is there belongs to a command that is there."""
+        commands = table.unsettled(db)
+        sent = [command.since_id or 0 for command in commands if command.cid is not None]
+        if not sent or not self._leads():
+            return commands, []
+        found, self._position = facts.answers(db, min(sent) if self._position is None else self._position)
+        return commands, found
+
+    async def _take_answers(self, commands: list[Command], found: list[Answer]) -> None:
         sent = {(command.stream, command.cid): command for command in commands if command.cid is not None}
-        if not sent:
-            return
-        position = self._position
-        if position is None:
-            position = min(command.since_id or 0 for command in sent.values())
-        found, self._position = await self._journal.read(lambda db: facts.answers(db, position))
         for answer in found:
             command = sent.get((answer.stream, answer.cid))
             if command is not None and command.state not in table.SETTLED:
@@ -180,14 +189,18 @@ class Commander:
         now_ms = self._clock.utc_ms()
         if command.state == table.QUEUED:
             if now_ms >= command.expires_ms:
-                self._move(command, table.EXPIRED, "the board was not reached in time")
+                if self._leads():
+                    self._move(command, table.EXPIRED, "the board was not reached in time")
             else:
                 await self._assign(command)
         elif command.state == table.SENT:
             closed = self._streams.get(command.device) != command.stream  # nothing sent under it will be answered
             there = self._bridge.session_of(command.device) is not None
-            if closed or now_ms >= command.expires_ms + (SILENT_MS if there else GIVE_UP_MS):
+            given_up = closed or now_ms >= command.expires_ms + (SILENT_MS if there else GIVE_UP_MS)
+            if given_up and (there or self._leads()):
                 self._move(command, table.UNKNOWN, "the board never answered")
+        elif not self._leads():
+            return
         elif command.state == table.STARTED and command.started_ms is not None:
             await self._watch(command, now_ms)
         elif command.state == table.STARTED:
@@ -218,8 +231,11 @@ class Commander:
         self._writes.append(lambda db: self._write_sent(db, command, stream))
 
     def _write_sent(self, db: Database, command: Command, stream: int) -> None:
+        if not table.take(db, command):
+            command.cid = None  # another host has it
+            return
         command.cid = table.next_cid(db, stream)
-        table.move(db, command, self._clock.utc_ms(), "")
+        table.move(db, command, table.SENT, self._clock.utc_ms(), "")
 
     def _await_commit(self, command: Command, now_ms: int) -> None:
         assert command.prepared_ms is not None
@@ -257,13 +273,13 @@ class Commander:
     # -- writing and sending
 
     def _move(self, command: Command, state: str, detail: str) -> None:
-        command.state = state
+        was, command.state = command.state, state
         if state in table.SETTLED:
             self._watches.pop(command.id, None)
             if command.stream in self._queues and command.cid is not None:
                 self._queues[command.stream].settled(command.cid)
         at_ms = self._clock.utc_ms()
-        self._writes.append(lambda db: table.move(db, command, at_ms, detail))
+        self._writes.append(lambda db: table.move(db, command, was, at_ms, detail))
         log.info("%s: command %s %s %s: %s", command.device, command.id, command.op, state, detail)
 
     async def _flush(self) -> None:
@@ -272,8 +288,17 @@ class Commander:
         if writes:
             await self._journal.write(lambda db: [write(db) for write in writes])
 
+    def _drop_settled(self, commands: list[Command]) -> None:
+        """What another host has seen answered."""
+        sent = {(command.stream, command.cid) for command in commands if command.state == table.SENT}
+        for stream, queue in self._queues.items():
+            for cid in list(queue.cids()):
+                if (stream, cid) not in sent:
+                    queue.settled(cid)
+
     def _send(self, commands: list[Command]) -> None:
         now_ms = self._clock.now_ms()
+        self._drop_settled(commands)
         for command in sorted(commands, key=lambda one: one.cid or 0):
             if command.state == table.SENT and command.stream is not None and command.cid is not None:
                 queue = self._queues.setdefault(command.stream, CommandQueue())

@@ -131,11 +131,11 @@ def find(db: Database, command: str) -> Command | None:
     return None if row is None else _command(row)
 
 
-def move(db: Database, command: Command, now_ms: int, detail: str) -> None:
-    """Writes the command as it is now; a settled one is never touched again."""
-    db.execute(
+def move(db: Database, command: Command, was: str, now_ms: int, detail: str) -> bool:
+    """Writes the command as it is now, unless it is not any more as it `was`: then another host moved it."""
+    done = db.execute(
         "UPDATE commands SET state = ?, settled = ?, stream = ?, cid = ?, boot = ?, uptime_ms = ?, since_id = ?,"
-        " answer = ?, prepared_ms = ?, started_ms = ? WHERE number = ? AND NOT settled",
+        " answer = ?, prepared_ms = ?, started_ms = ? WHERE number = ? AND state = ?",
         (
             command.state,
             command.state in SETTLED,
@@ -148,9 +148,18 @@ def move(db: Database, command: Command, now_ms: int, detail: str) -> None:
             command.prepared_ms,
             command.started_ms,
             command.number,
+            was,
         ),
     )
-    _note(db, command.id, now_ms, command.state, detail)
+    if done.rowcount:
+        _note(db, command.id, now_ms, command.state, detail)
+    return bool(done.rowcount)
+
+
+def take(db: Database, command: Command) -> bool:
+    """Only one host sends it: the first that says so, in the transaction that gives it its id."""
+    done = db.execute("UPDATE commands SET state = ? WHERE number = ? AND state = ?", (SENT, command.number, QUEUED))
+    return bool(done.rowcount)
 
 
 def next_cid(db: Database, stream: int) -> int:

@@ -13,7 +13,7 @@ from typing import Protocol
 
 from meuse.clock import Clock
 from meuse.errors import JournalError
-from meuse.journal.batch import Batch, Binding, Event, Gap, Outcome, Row, Twin
+from meuse.journal.batch import Batch, Binding, Event, Gap, Learned, Outcome, Row, Twin
 
 log = logging.getLogger(__name__)
 
@@ -87,6 +87,7 @@ class CommitQueue:
         self._wake = asyncio.Event()
         self._closing = False
         self._held = False
+        self.learn: Callable[[Learned], bool] = lambda known: True  # False: the stream is another device's
         self.bytes = 0  # waiting and under way
         self.records = 0
         self.failing: JournalError | None = None
@@ -229,8 +230,11 @@ class CommitQueue:
         if self._held and self._has_room():
             self._hold(False)
         waited_ms = self._clock.now_ms() - taken.since_ms
+        foreign = {known.stream for known in outcome.learned if not self.learn(known)}
         for session, (seqs, gaps) in taken.told.items():
-            session.stored(seqs, gaps, waited_ms)
+            for stream in foreign:
+                seqs.pop(stream, None)
+            session.stored(seqs, [gap for gap in gaps if gap.stream not in foreign], waited_ms)
         for stream, seq in outcome.conflicts:
             self._conflict(taken, stream, seq)
         for future in taken.settled:

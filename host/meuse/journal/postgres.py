@@ -13,6 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+from urllib.parse import urlsplit
 
 from meuse.errors import ConfigError, JournalBusy, JournalError
 from meuse.invocation import meuse
@@ -27,6 +28,9 @@ CONNECT_S = 5.0
 # A statement that takes longer is an error that the caller answers: the commit queue keeps its batch. Readers may sort.
 WRITE_S = 15.0
 READ_S = 60.0
+
+# Addresses that no wire leads to; none: a socket in the file system.
+HERE = ("", "localhost", "127.0.0.1", "::1")
 
 # Older ones miss what the tables use; 15 is the oldest these tests ran against.
 OLDEST = 14
@@ -70,12 +74,13 @@ class Address(NamedTuple):
         except (OSError, UnicodeDecodeError) as error:
             raise ConfigError(f"journal.password_file: cannot read {path}", "write the password into it") from error
 
-    def secure(self) -> ssl.SSLContext | None:
-        """With `ca`: whoever shows a certificate of that authority, under the url's name."""
-        if not self.ca:
-            return None
+    def secure(self) -> ssl.SSLContext | bool:
+        """TLS, and a certificate under the url's name, where the way leaves this machine and nothing else is said."""
+        parts = urlsplit(self.url)
+        if "sslmode=disable" in parts.query or (not parts.query and (parts.hostname or "") in HERE):
+            return False
         try:
-            return ssl.create_default_context(cafile=self.ca)
+            return ssl.create_default_context(cafile=self.ca or None)
         except OSError as error:
             raise ConfigError(f"journal.ca: cannot read {self.ca}: {error}", "name a PEM file") from error
 
@@ -103,13 +108,13 @@ class Result:
 class PostgresDatabase:
     """A Database. `reads`: every view and, outside of one, every statement ends at the horizon of that moment."""
 
-    def __init__(self, address: Address, reads: bool) -> None:
+    def __init__(self, address: Address, reads: bool, seconds: float) -> None:
         self._reads = reads
         self._loop = asyncio.new_event_loop()
         self._elsewhere: ThreadPoolExecutor | None = None
         self.in_transaction = False
         try:
-            self._connection: asyncpg.Connection[Any] = self._run(_connect(address, READ_S if reads else WRITE_S))
+            self._connection: asyncpg.Connection[Any] = self._run(_connect(address, seconds))
         except BaseException:
             self._loop.close()
             raise
@@ -210,15 +215,14 @@ def _count(status: str) -> int:
 async def _connect(address: Address, seconds: float) -> "asyncpg.Connection[Any]":
     import asyncpg
 
-    more: dict[str, Any] = {"ssl": address.secure()} if address.ca else {}
     connection = await asyncpg.connect(
-        address.url,
+        address.url.partition("?")[0],
         password=address.password(),
         timeout=CONNECT_S,
         command_timeout=seconds,
         statement_cache_size=0,
         server_settings=SESSION,
-        **more,
+        ssl=address.secure(),
     )
     if connection.get_server_version().major < OLDEST:
         found = connection.get_server_version().major
@@ -259,12 +263,12 @@ def told(error: Exception, address: Address) -> JournalError:
 
 def open_reader(address: Address) -> PostgresDatabase:
     """A connection that sees no further than the oldest open transaction. Raises JournalError, ConfigError."""
-    return _opened(address, reads=True, ready=_check(address))
+    return _opened(address, True, READ_S, _check(address))
 
 
-def open_writer(address: Address) -> PostgresDatabase:
+def open_writer(address: Address, seconds: float = WRITE_S) -> PostgresDatabase:
     """A connection that sees everything; JournalError, ConfigError."""
-    return _opened(address, reads=False, ready=_see_all)
+    return _opened(address, False, seconds, _see_all)
 
 
 def _check(address: Address) -> Callable[[PostgresDatabase], None]:
@@ -282,10 +286,12 @@ def _see_all(db: PostgresDatabase) -> None:
         db.execute("SELECT set_config(?, ?, FALSE)", (f"meuse.{name}", most))
 
 
-def _opened(address: Address, reads: bool, ready: Callable[[PostgresDatabase], None]) -> PostgresDatabase:
+def _opened(
+    address: Address, reads: bool, seconds: float, ready: Callable[[PostgresDatabase], None]
+) -> PostgresDatabase:
     wrong = errors()
     try:
-        db = PostgresDatabase(address, reads)
+        db = PostgresDatabase(address, reads, seconds)
         try:
             ready(db)
         except BaseException:

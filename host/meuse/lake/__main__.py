@@ -1,13 +1,16 @@
-"""`python -m meuse.lake DATA [--all]`: what the running host starts when the lake is due."""
+"""`python -m meuse.lake DATA [--all] [--journal=ADDRESS]`: what the running host starts when the lake is due."""
 
+import json
 import os
-import sqlite3
 import sys
 import time
 from pathlib import Path
 
 import duckdb
 
+from meuse.errors import HostError
+from meuse.journal.place import Place
+from meuse.journal.postgres import Address
 from meuse.lake.policy import Policy
 from meuse.lake.process import run
 
@@ -18,10 +21,13 @@ NICENESS = 10
 def main(arguments: list[str]) -> int:
     os.nice(NICENESS)
     everything = "--all" in arguments
-    (data,) = [one for one in arguments if one != "--all"]
+    shared = [json.loads(one.partition("=")[2]) for one in arguments if one.startswith("--journal=")]
+    (data,) = [one for one in arguments if not one.startswith("--")]
+    place = Place(Path(data), Address(*shared[0]) if shared else None)
+    failures: tuple[type[Exception], ...] = (*place.errors, HostError, OSError, duckdb.Error)
     try:
-        run(Path(data), Policy(), lambda: time.time_ns() // 1_000_000, everything)
-    except (sqlite3.Error, OSError, duckdb.Error) as failure:
+        run(place, Policy(), lambda: time.time_ns() // 1_000_000, everything)
+    except failures as failure:
         print(f"{type(failure).__name__}: {failure}", file=sys.stderr)
         return 1
     return 0

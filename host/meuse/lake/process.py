@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
-from meuse.journal.database import FILE_NAME, open_writer
+from meuse.journal.place import Place
 from meuse.journal.sql import Database
 from meuse.lake import files, lock, merge, parquet, writer
 from meuse.lake.policy import Policy
@@ -25,7 +25,7 @@ class Done(NamedTuple):
 
 
 def run(
-    data: Path,
+    data: Path | Place,
     policy: Policy,
     utc_ms: Callable[[], int],
     everything: bool = False,
@@ -36,11 +36,12 @@ def run(
     Raises sqlite3.Error, OSError or duckdb.Error with nothing half done that the next run does not
     finish.
     """
-    folder = files.make_folder(data)
+    place = data if isinstance(data, Place) else Place(data)
+    folder = files.make_folder(place.data)
     with lock.writing(folder) as alone:
         if not alone:
             return Done(0, 0, 0)
-        db = open_writer(data / FILE_NAME)
+        db = place.open_lake()
         try:
             return _run(db, folder, policy, utc_ms, everything, step)
         finally:

@@ -5,6 +5,8 @@ facts found are one short transaction, and the writer is a process of its own.
 """
 
 import asyncio
+import contextlib
+import json
 import sys
 from collections.abc import Callable
 from functools import partial
@@ -13,6 +15,7 @@ from typing import Final
 
 from meuse import catalog
 from meuse.errors import JournalError
+from meuse.journal.postgres import Address
 from meuse.journal.threads import Journal
 from meuse.lake import files, writer
 from meuse.lake.policy import Policy
@@ -39,7 +42,10 @@ class LakeWriter:
         utc_ms: Callable[[], int],
         report: Report = lambda trouble: None,
         policy: Policy | None = None,
+        address: Address | None = None,
     ) -> None:
+        """`address`: of a journal that is not under `data`."""
+        self._address = address
         self._journal = journal
         self._data = data
         self._utc_ms = utc_ms
@@ -58,6 +64,13 @@ class LakeWriter:
                 self._note(trouble.message)
                 well = False
             await asyncio.sleep(INTERVAL_S if well else AFTER_FAILURE_S)
+
+    async def keep_catalog(self) -> None:
+        """Until cancelled; for a host that leaves the lake to another."""
+        while True:
+            with contextlib.suppress(JournalError):
+                await self._catalog()
+            await asyncio.sleep(INTERVAL_S)
 
     async def _round(self) -> bool:
         await self._catalog()
@@ -79,6 +92,8 @@ class LakeWriter:
             await self._journal.write(partial(catalog.store, found=found, now_ms=self._utc_ms()))
 
     async def _write(self, *options: str) -> bool:
+        if self._address is not None:
+            options = (*options, f"--journal={json.dumps(self._address)}")
         try:
             process = await asyncio.create_subprocess_exec(
                 *(sys.executable, "-m", "meuse.lake", str(self._data), *options),

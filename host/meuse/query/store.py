@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from meuse import catalog, logical
 from meuse.errors import HostError
 from meuse.invocation import meuse
-from meuse.journal.database import FILE_NAME, open_reader
+from meuse.journal.place import Place, reading
 from meuse.journal.sql import Database
 from meuse.lake import files, lock, parquet
 from meuse.query import around, small, tail
@@ -41,7 +41,7 @@ class Snapshot(NamedTuple):
 
 @contextmanager
 def opened(
-    data: Path,
+    data: Path | Place,
     selection: Selection = Selection(),  # noqa: B008 - frozen
 ) -> Iterator["duckdb.DuckDBPyConnection"]:
     """A connection with the views readings, gaps, devices, boots, schemas and events.
@@ -51,14 +51,13 @@ def opened(
     that do not exist.
     """
     with ExitStack() as held:
+        place = data if isinstance(data, Place) else Place(data)
+        data = place.data
         folder = data / files.FOLDER
         if folder.is_dir():
             held.enter_context(lock.reading(folder))
-        journal = open_reader(data / FILE_NAME)
-        try:
+        with reading(place) as journal:
             snapshot = take(journal, folder, selection)
-        finally:
-            journal.close()
         # Of this process alone; what a killed one leaves, the lake's writer removes.
         spill = (folder if folder.is_dir() else data) / f"{parquet.SPILL}-{os.getpid()}"
         db = held.enter_context(parquet.connect(spill, _THREADS, _MEMORY))

@@ -6,7 +6,6 @@ on the way of an acknowledgement: a server that is away costs nothing, the journ
 
 import asyncio
 import contextlib
-import sqlite3
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -15,7 +14,8 @@ from typing import Final, TypeVar
 from meuse import catalog, delivery
 from meuse.delivery import Delivery
 from meuse.errors import JournalError
-from meuse.journal.sqlite import SqliteJournal
+from meuse.journal.sql import Database
+from meuse.journal.threads import Journal
 from meuse.store.connection import StoreError
 from meuse.store.writer import Store
 
@@ -38,7 +38,7 @@ T = TypeVar("T")
 class StoreWriter:
     """Run `run()` as a task; cancel it, then `finish()` writes what is left, and `close()`."""
 
-    def __init__(self, journal: SqliteJournal, store: Store, utc_ms: Callable[[], int], report: Report) -> None:
+    def __init__(self, journal: Journal, store: Store, utc_ms: Callable[[], int], report: Report) -> None:
         self._journal = journal
         self._store = store
         self._utc_ms = utc_ms
@@ -104,5 +104,5 @@ class StoreWriter:
         self.trouble = trouble
 
 
-def _next(db: sqlite3.Connection) -> Delivery:
+def _next(db: Database) -> Delivery:
     return delivery.take(db, catalog.position(db, CURSOR))

@@ -150,6 +150,10 @@ class Publisher:
         """Write how far it has come; raises JournalError."""
         await self._save(everything=True)
 
+    def close(self) -> None:
+        """It will be told nothing any more."""
+        self._journal.grown.remove(self._grown)
+
     @property
     def connected(self) -> bool:
         return self._connection is not None
@@ -159,6 +163,9 @@ class Publisher:
     async def _keep_watch(self) -> None:
         while True:
             began = time.monotonic()
+            if self._journal.shared:  # boards of other hosts
+                with contextlib.suppress(JournalError):
+                    self._before = await self._journal.read(heard_before)
             await self._watch.look(self._before)
             if self._shelf.due:
                 self._wake.set()

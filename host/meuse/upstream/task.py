@@ -20,7 +20,7 @@ from meuse.bridge import Bridge
 from meuse.clock import Clock
 from meuse.config import UpstreamSettings, parse_upstream
 from meuse.errors import JournalError
-from meuse.journal.sqlite import SqliteJournal
+from meuse.journal.threads import Journal
 from meuse.keys import FOLDER as KEYS_FOLDER
 from meuse.keys import KeyStore
 from meuse.links import Link, Wire, broker
@@ -42,16 +42,11 @@ SAVE_S: Final = 1.0
 SETTLE_MS: Final = 10_000
 
 
-def forget(db: sqlite3.Connection) -> None:
-    """Nothing is sent upstream any more: the journal waits for nobody. Later all that is left is sent."""
-    db.execute("DELETE FROM cursors WHERE reader = ?", (CURSOR,))
-
-
 class Upstream:
     """Run `run()` as a task on the host's event loop."""
 
     def __init__(
-        self, settings: UpstreamSettings, data: Path, journal: SqliteJournal, bridge: Bridge, clock: Clock
+        self, settings: UpstreamSettings, data: Path, journal: Journal, bridge: Bridge, clock: Clock
     ) -> None:
         self._settings = settings
         self._data = data
