@@ -12,8 +12,7 @@ from typing import Any
 from meuse import catalog
 from meuse.commands import table
 from meuse.commands.table import Request
-from meuse.config import Settings
-from meuse.journal.place import place_of
+from meuse.journal.place import Place
 from meuse.journal.postgres import Address
 from meuse.journal.shared import PostgresJournal
 from meuse.query import store
@@ -21,10 +20,16 @@ from meuse.run import Host
 from meuse_protocol.received import RangeSet
 from meuse_protocol.schema import Schema
 
+from tests.brokers import Broker
 from tests.host.hosts import key_of, running
 from tests.host.light_board import LightBoard, until
+from tests.host.readings_board import ReadingsBoard
 from tests.host.test_host_commands import DEVICE, Answering, done, silent, utc_ms
+from tests.host.test_topics import heard_all, hurry, listening
 from tests.postgres import Postgres
+from tests.topics_listener import Listener
+
+__all__ = ["hurry"]
 
 
 class Pair:
@@ -54,9 +59,8 @@ class Pair:
 
 
 @asynccontextmanager
-async def pair(folder: Path, address: Address, **more: object) -> AsyncIterator[Pair]:
+async def pair(folder: Path, address: Address, more: dict[str, object] | None = None) -> AsyncIterator[Pair]:
     """The first one leads."""
-    (folder / "one").mkdir()
     (folder / "keys").mkdir()
     hosts, stacks = [], []
     async with AsyncExitStack() as all_of_them:
@@ -64,7 +68,7 @@ async def pair(folder: Path, address: Address, **more: object) -> AsyncIterator[
             (folder / name).mkdir(exist_ok=True)
             (folder / name / "keys").symlink_to(folder / "keys")
             stack = await all_of_them.enter_async_context(AsyncExitStack())
-            host = await stack.enter_async_context(running(folder / name, journal={"url": address.url, **more}))
+            host = await stack.enter_async_context(running(folder / name, journal={"url": address.url}, **more or {}))
             if not hosts:
                 await until(lambda host=host: host._leads(), "the first one leads")
             hosts.append(host)
@@ -72,11 +76,11 @@ async def pair(folder: Path, address: Address, **more: object) -> AsyncIterator[
         yield Pair(hosts, stacks)
 
 
-def play(folder: Path, postgres: Postgres, scene: Callable[[Pair, Any], Any], **more: object) -> Address:
+def play(folder: Path, postgres: Postgres, scene: Callable[[Pair, Any], Any]) -> Address:
     address = postgres.database()
 
     async def run() -> None:
-        async with pair(folder, address, **more) as both:
+        async with pair(folder, address) as both:
             await scene(both, key_of(folder / "one", DEVICE))
 
     asyncio.run(run())
@@ -195,11 +199,9 @@ def test_lake_catalog_and_query_go_on_with_either_host(tmp_path: Path, postgres:
     for name in ("one", "two"):
         (tmp_path / name).mkdir()
         (tmp_path / name / "lake").symlink_to(tmp_path / "lake")
-    (tmp_path / "one").rename(tmp_path / "kept")  # `pair` makes it
     schema = Schema(1, "air", 1, [("temp", "Cel", -1, 0)])
 
     async def scene(both: Pair, key: bytes) -> None:
-        (tmp_path / "one" / "lake").symlink_to(tmp_path / "lake")
         board = Answering(DEVICE, key)
         board.begin(1)
         board.announce(schema)
@@ -210,7 +212,6 @@ def test_lake_catalog_and_query_go_on_with_either_host(tmp_path: Path, postgres:
             await board.drained()
             board.unplug()
         await both.until("SELECT count(*) FROM anchors", lambda found: found[0][0] > 0, "the catalog has it")
-        ours = [host for host in both.hosts if host._leaders["lake"].leads]
         await until(lambda: [host for host in both.hosts if host._leaders["lake"].leads], "somebody writes the lake")
         ours = [host for host in both.hosts if host._leaders["lake"].leads]
         assert await ours[0].lake.finish(), ours[0].lake.trouble
@@ -221,12 +222,46 @@ def test_lake_catalog_and_query_go_on_with_either_host(tmp_path: Path, postgres:
         assert (await both.ask("SELECT position FROM cursors WHERE reader = 'lake'"))[0][0] > 0
 
     address = play(tmp_path, postgres, scene)
-    settings = Settings()
-    place = type(place_of(settings))(tmp_path / "two", address)
-    with store.opened(place) as db:
+    with store.opened(Place(tmp_path / "two", address)) as db:
         rows = db.execute("SELECT value FROM readings WHERE channel = 'temp' ORDER BY value").fetchall()
     assert [round(value * 10) for (value,) in rows] == [*range(200, 220), 999]
     assert list((tmp_path / "lake").glob("*.parquet"))
+
+
+def test_topics_of_both_hosts_come_from_the_one_that_leads(tmp_path: Path, postgres: Postgres, hurry: None) -> None:
+    """A board of the other host is online and publishes; when the lead goes over no reading is lost."""
+
+    def presence(backend: Listener) -> object:
+        told = [heard.form["presence"] for heard in backend.heard if heard.topic.endswith(f"/{DEVICE}/state")]
+        return told[-1] if told else None
+
+    with Broker("nats", tmp_path / "broker") as broker:
+
+        async def scene(both: Pair, key: bytes) -> None:
+            backend = Listener(broker.port, "meuse/#")
+            await listening(backend)
+            board = ReadingsBoard(DEVICE, key)
+            board.begin()
+            await board.connect(both.address(1))
+            board.measure(10)
+            await heard_all(backend, board)
+            assert [host.topics is not None for host in both.hosts] == [True, False]
+            await until(lambda: presence(backend) == "online", "a board of the other host is there")
+            await both.stop(0)
+            board.measure(10)
+            await heard_all(backend, board)
+            assert presence(backend) == "online"
+            board.unplug()
+            await until(lambda: presence(backend) == "offline", "it is gone")
+            backend.close()
+
+        async def run() -> None:
+            address = await asyncio.to_thread(postgres.database)
+            more = {"mqtt": {"url": f"mqtt://127.0.0.1:{broker.port}"}}
+            async with pair(tmp_path, address, more) as both:
+                await scene(both, key_of(tmp_path / "one", DEVICE))
+
+        asyncio.run(run())
 
 
 def test_the_lead_is_taken_over_when_postgresql_comes_back(tmp_path: Path) -> None:
@@ -246,8 +281,8 @@ def test_the_lead_is_taken_over_when_postgresql_comes_back(tmp_path: Path) -> No
         await asyncio.to_thread(server.start)
         await board.drained()
         await until(lambda: any(host._leads() for host in both.hosts), "somebody leads again")
-        kinds = await both.ask("SELECT kind FROM events")
-        assert {("journal-failed",), ("journal-recovered",)} <= set(kinds)
+        told = {("journal-failed",), ("journal-recovered",)}
+        await both.until("SELECT kind FROM events", lambda found: told <= set(found), "it is noted for people")
         assert await both.ask("SELECT seq FROM records ORDER BY seq") == [(seq,) for seq in range(1, 7)]
         board.unplug()
 
