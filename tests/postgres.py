@@ -5,13 +5,17 @@ root it runs as nobody. Where the wheel cannot be had its tests are skipped by n
 """
 
 import asyncio
+import contextlib
 import importlib.util
 import itertools
 import os
 import shutil
 import signal
+import ssl
+import struct
 import subprocess
 import tempfile
+import threading
 import time
 from pathlib import Path
 
@@ -73,6 +77,12 @@ class Postgres:
                 assert time.monotonic() < deadline, (self.folder / "log").read_text()
                 time.sleep(0.05)
 
+    def ask_for_password(self, user: str) -> None:
+        """Of this user, from now on."""
+        hba = self.folder / "data" / "pg_hba.conf"
+        hba.write_text(f"host all {user} 127.0.0.1/32 scram-sha-256\n" + hba.read_text())
+        self.sql("SELECT pg_reload_conf()")
+
     def sql(self, statement: str, database: str = "postgres", *arguments: object) -> list[tuple[object, ...]]:
         """Of a superuser, from any thread but that of an event loop that runs."""
         import asyncpg
@@ -121,3 +131,60 @@ def with_kill(pid: int) -> None:
         os.kill(pid, signal.SIGKILL)
     except ProcessLookupError:
         return
+
+
+class TlsFront:
+    """TLS in front of a server, as PostgreSQL negotiates it: the wheel's is built without. Real TLS, plain behind."""
+
+    def __init__(self, cert: Path, key: Path, port: int) -> None:
+        self.port = free_port()
+        self._to = port
+        self._context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+        self._context.load_cert_chain(cert, key)
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_until_complete, args=(self._serve(),))
+        self._stop = asyncio.Event()
+        self._thread.start()
+
+    async def _serve(self) -> None:
+        async with await asyncio.start_server(self._client, "127.0.0.1", self.port):
+            await self._stop.wait()
+
+    async def _client(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        behind = None
+        try:
+            length, code = struct.unpack(">II", await reader.readexactly(8))
+            if (length, code) != (8, 80877103):  # no SSLRequest: a server with hostssl only hangs up
+                return
+            writer.write(b"S")
+            await writer.start_tls(self._context)
+            from_server, behind = await asyncio.open_connection("127.0.0.1", self._to)
+            await asyncio.wait(
+                [asyncio.create_task(pipe(reader, behind)), asyncio.create_task(pipe(from_server, writer))],
+                return_when=asyncio.FIRST_COMPLETED,
+            )
+        except (OSError, asyncio.IncompleteReadError):
+            return  # who did not like the certificate
+        finally:
+            for one in (writer, behind):
+                if one is not None:
+                    one.close()
+
+    def close(self) -> None:
+        self._loop.call_soon_threadsafe(self._stop.set)
+        self._thread.join()
+        tasks = asyncio.all_tasks(self._loop)
+        for task in tasks:
+            task.cancel()
+        if tasks:
+            self._loop.run_until_complete(asyncio.wait(tasks))
+        for _ in range(5):  # transports hear that they are closed
+            self._loop.run_until_complete(asyncio.sleep(0))
+        self._loop.close()
+
+
+async def pipe(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    with contextlib.suppress(OSError):
+        while data := await reader.read(65536):
+            writer.write(data)
+            await writer.drain()

@@ -78,6 +78,7 @@ class Bridge:
         self.presences = Presences()
         self.sessions: set[Session] = set()
         self.counters: dict[str, int] = {}  # of sessions that are gone
+        self._packets: dict[str, int] = {}  # of each device, when heartbeats were looked at last
         self._identity = identity
         self._announced = announced
         self._trusted = trusted
@@ -290,6 +291,18 @@ class Bridge:
         there = [session for session in self.sessions if device in session.devices]
         there.sort(key=lambda session: known is None or session.name != known.link)
         return there[0] if there else None
+
+    def heartbeats(self, now_ms: int) -> None:
+        """Whatever authentic packet came since this was asked last, its device was heard."""
+        packets: dict[str, int] = {}
+        for session in self.sessions:
+            for device in session.devices:
+                count = sum(map(session.packets, self.presences.devices[device].streams))
+                packets[device] = packets.get(device, 0) + count
+        for device, count in packets.items():
+            if count > self._packets.get(device, 0):
+                self.presences.devices[device].heard_ms = now_ms
+        self._packets = packets
 
     def count(self, name: str, by: int = 1) -> None:
         self.counters[name] = self.counters.get(name, 0) + by

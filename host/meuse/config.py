@@ -481,7 +481,7 @@ def _check_journal(journal: JournalSettings, where: str) -> None:
     if parts.scheme != "postgresql" or not parts.username or not parts.path.strip("/"):
         raise ConfigError(f"{where}.url is no address of a database", advice)
     if parts.password:
-        raise ConfigError(f"{where}.url: a password is a secret", f"write it into a file: {where}.password_file")
+        raise ConfigError(f"{where}.url: a password is a secret", "write it into a file, and name that: password_file")
     mode = urllib.parse.parse_qs(parts.query).get("sslmode", [])
     if parts.query and mode not in (["verify-full"], ["disable"]):
         raise ConfigError(f"{where}.url: only sslmode may follow, verify-full or disable", "leave the rest out")
@@ -517,7 +517,7 @@ def _check_store(store: StoreSettings, where: str) -> None:
     except ValueError:
         raise ConfigError(f"{where}.url is no address of a database", advice) from None
     if parts.password:
-        raise ConfigError(f"{where}.url: a password is a secret", f"write it into a file: {where}.password_file")
+        raise ConfigError(f"{where}.url: a password is a secret", "write it into a file, and name that: password_file")
     if parts.scheme != "postgresql" or not parts.hostname or not parts.username or not parts.path.strip("/"):
         raise ConfigError(f"{where}.url is no address of a database", advice)
     if parts.query not in ("", "sslmode=verify-full", "sslmode=disable"):

@@ -41,6 +41,8 @@ class Status:
 
     async def write(self) -> None:
         """Write what changed since the last time; raises JournalError."""
+        if self._whose:  # the host that publishes presence reads it here
+            self._bridge.heartbeats(self._clock.utc_ms())
         devices = {row[0]: row for row in self._devices()}
         news = [row for row in devices.values() if self._written.get(row[0]) != row]
         host = self._fixed | self.numbers()

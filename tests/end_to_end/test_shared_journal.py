@@ -121,6 +121,18 @@ async def drain(boards: list[LightBoard], hosts: list[SharedHost]) -> None:
     await asyncio.gather(*(one(board, at) for at, board in enumerate(boards)))
 
 
+def people(hosts: list[SharedHost]) -> None:
+    """What is typed on either machine says the same."""
+    for host in hosts:
+        shown = host.meuse("devices", "--json").splitlines()
+        assert len(shown) == BOARDS
+        host.meuse("tail", "--for", "0", "-n", "1", "--format", "csv")
+        assert "answers" in host.meuse("run", "--check")
+        assert host.meuse("query", "--format", "csv").startswith("device,")
+    assert "queued" in hosts[0].meuse("send", "b-0", "fan", "on=1", "--id", "one")
+    assert "queued" in hosts[1].meuse("send", "b-0", "fan", "on=1", "--id", "one")
+
+
 def test_nothing_acknowledged_is_lost_or_doubled_whoever_is_killed(tmp_path: Path, durable: Postgres) -> None:
     address = durable.database()
     chance = random.Random(SEED)
@@ -149,6 +161,7 @@ def test_nothing_acknowledged_is_lost_or_doubled_whoever_is_killed(tmp_path: Pat
         stop.set()
         await asyncio.gather(*lives)
         await drain(boards, hosts)
+        await asyncio.to_thread(people, hosts)
         return boards
 
     with two_hosts(tmp_path, address) as hosts:

@@ -131,6 +131,27 @@ BAD = [
         'for example poll = "5s"',
     ),
     ({"rs485": [{"port": "a", "boards": 128}]}, "rs485[0].boards = 128 is outside 1 to 127", ""),
+    (
+        {"journal": {"url": "mysql://a@b/c"}},
+        "journal.url is no address of a database",
+        "such as postgresql://meuse@db.example.org/meuse",
+    ),
+    (
+        {"journal": {"url": "postgresql://db/meuse"}},
+        "journal.url is no address of a database",
+        "such as postgresql://meuse@db.example.org/meuse",
+    ),
+    (
+        {"journal": {"url": "postgresql://a:secret@db/meuse"}},
+        "journal.url: a password is a secret",
+        "write it into a file, and name that: password_file",
+    ),
+    (
+        {"journal": {"url": "postgresql://a@db/meuse?sslmode=require"}},
+        "journal.url: only sslmode may follow, verify-full or disable",
+        "leave the rest out",
+    ),
+    ({"journal": {"ca": "ca.pem"}}, "journal.ca is of use with a url only", "name one, such as postgresql://meuse@db.example.org/meuse"),
     ({"journal": {"keep_days": True}}, "journal.keep_days must be a whole number, not True", ""),
     ({"host": {"log": "inf"}}, "host.log = 'inf' is not allowed", "did you mean 'info'?"),
 ]

@@ -3,11 +3,12 @@
 import asyncio
 import threading
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 from meuse import catalog
-from meuse.errors import JournalError
+from meuse.errors import ConfigError, JournalError
 from meuse.journal import postgres as connections
 from meuse.journal.batch import Batch, Binding, Event, Gap, Row, Twin
 from meuse.journal.postgres import Address
@@ -20,7 +21,8 @@ from meuse.query.selection import Selection
 from meuse.topics.reader import Reader
 from meuse_protocol.received import RangeSet
 
-from tests.postgres import Postgres
+from tests.brokers import authority
+from tests.postgres import Postgres, TlsFront
 
 A, B = 0x80000001, 0x80000002
 DAY_MS = 86_400_000
@@ -129,6 +131,14 @@ def test_events_are_bounded(address: Address) -> None:
         writer.commit(Batch(events=[Event(n, None, "noise", "")] * (EVENTS_KEPT // 2)))
     writer.close()
     assert look(address, "SELECT count(*), min(at_ms) FROM events") == [(EVENTS_KEPT, 1)]
+
+
+def test_a_text_with_a_nul_character_stops_no_commit(address: Address) -> None:
+    writer = bound(address)
+    writer.commit(Batch(events=[Event(1, "a-1", "said", "a\0b")], rows=[row(A, 1, b"\0")]))
+    writer.close()
+    assert look(address, "SELECT detail FROM events") == [("a␀b",)]
+    assert look(address, "SELECT record FROM records") == [(b"\0",)]
 
 
 def test_a_journal_of_a_newer_program_is_left_alone(address: Address) -> None:
@@ -354,6 +364,40 @@ def test_a_server_that_was_killed_costs_nothing_that_was_committed() -> None:
         asyncio.run(scene())
     finally:
         server.remove()
+
+
+def test_over_tls_the_server_is_known_by_its_certificate_and_we_by_a_password(
+    tmp_path: Path, postgres: Postgres
+) -> None:
+    tls, password = authority(tmp_path / "tls"), tmp_path / "password"
+    password.write_text("let me in\n")
+    password.chmod(0o600)
+    postgres.sql("CREATE ROLE host LOGIN PASSWORD 'let me in'")
+    postgres.sql("CREATE DATABASE of_host OWNER host")
+    postgres.ask_for_password("host")
+    front = TlsFront(tls / "broker.pem", tls / "broker.key", postgres.port)
+    try:
+        url = f"postgresql://host@localhost:{front.port}/of_host"
+        secure, ca = url + "?sslmode=verify-full", str(tls / "ca.pem")
+        PostgresWriter(Address(secure, str(password), ca), 1).close()
+        other = authority(tmp_path / "other") / "ca.pem"
+        refused = {
+            Address(secure, str(password), str(other)): "CERTIFICATE_VERIFY_FAILED",
+            Address(secure, "", ca): "refuses us",
+            Address(url, str(password)): "does not answer",  # without TLS
+        }
+        for address, message in refused.items():
+            with pytest.raises(JournalError, match=message):
+                connections.open_writer(address)
+        password.write_text("wrong")
+        with pytest.raises(JournalError, match="refuses us") as wrong:
+            connections.open_writer(Address(secure, str(password), ca))
+        assert "journal.password_file" in wrong.value.advice and "wrong" not in wrong.value.message
+        password.chmod(0o644)
+        with pytest.raises(ConfigError, match="others may read"):
+            connections.open_writer(Address(secure, str(password), ca))
+    finally:
+        front.close()
 
 
 def test_errors_come_in_words_with_advice(postgres: Postgres, address: Address) -> None:

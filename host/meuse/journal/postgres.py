@@ -116,7 +116,7 @@ class PostgresDatabase:
         try:
             self._connection: asyncpg.Connection[Any] = self._run(_connect(address, seconds))
         except BaseException:
-            self._loop.close()
+            self._end_loop()
             raise
 
     def execute(self, sql: str, parameters: Sequence[Any] = (), /) -> Result:
@@ -125,10 +125,10 @@ class PostgresDatabase:
             return Result([], 0)
         if self._reads and not self.in_transaction:
             self.horizon()
-        return self._run(self._fetch(numbered(sql), parameters))
+        return self._run(self._fetch(numbered(sql), storable(parameters)))
 
     def executemany(self, sql: str, rows: Iterable[Sequence[Any]], /) -> None:
-        rows = list(rows)
+        rows = [storable(row) for row in rows]
         if rows:
             self._run(self._fetch_many(numbered(sql), rows))
 
@@ -143,12 +143,16 @@ class PostgresDatabase:
             with contextlib.suppress(Exception):
                 self._run(self._connection.close(timeout=1.0))
             self._connection.terminate()
-            with contextlib.suppress(Exception):
-                self._run(asyncio.sleep(0))
-            self._loop.close()
+            self._end_loop()
         if self._elsewhere is not None:
             self._elsewhere.shutdown()
             self._elsewhere = None
+
+    def _end_loop(self) -> None:
+        """After its transports have heard that they are closed."""
+        for _ in range(5):
+            self._run(asyncio.sleep(0))
+        self._loop.close()
 
     @property
     def lost(self) -> bool:
@@ -204,6 +208,13 @@ def numbered(sql: str) -> str:
     """`?` as PostgreSQL numbers them; no statement here has a question mark in a text."""
     first, *rest = sql.split("?")
     return first + "".join(f"${number}{part}" for number, part in enumerate(rest, 1))
+
+
+def storable(parameters: Sequence[Any]) -> Sequence[Any]:
+    """What a board says may hold a NUL character, which no text of PostgreSQL does: `␀` stands for it."""
+    if any(isinstance(one, str) and "\0" in one for one in parameters):
+        return [one.replace("\0", "␀") if isinstance(one, str) else one for one in parameters]
+    return parameters
 
 
 def _count(status: str) -> int:

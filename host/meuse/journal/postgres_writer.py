@@ -51,6 +51,7 @@ class PostgresWriter(Writer):
     def transaction(self, work: Callable[[Database], T]) -> T:
         for attempt in range(1, TRIES + 1):
             if isinstance(self._db, PostgresDatabase) and self._db.lost:
+                self._db.close()
                 self._db = postgres.open_writer(self._address)
             try:
                 return super().transaction(work)
@@ -127,11 +128,15 @@ class PostgresWriter(Writer):
         if gap.source == "board" or received.missing(gap.first, gap.last):
             super()._note_gap(db, gap)
 
-    def _save(self, db: Database, touched: set[int]) -> None:
-        super()._save(db, touched)
-        if touched:
-            db.execute("UPDATE streams SET version = version + 1 WHERE stream = ANY(?)", (sorted(touched),))
-        for stream in touched:
+    def _update(self, db: Database, found: list[tuple[int, bytes, bytes, int]]) -> None:
+        if found:
+            db.execute(
+                "UPDATE streams SET next_seq = new.next_seq, received = new.received, gapped = new.gapped,"
+                " version = version + 1 FROM unnest(?::BIGINT[], ?::BYTEA[], ?::BYTEA[], ?::BIGINT[])"
+                " AS new(next_seq, received, gapped, stream) WHERE streams.stream = new.stream",
+                tuple(map(list, zip(*found, strict=True))),
+            )
+        for *_, stream in found:
             self._versions[stream] += 1
 
     def _as_learned(self, db: Database, stream: int) -> Learned:

@@ -74,6 +74,7 @@ class PostgresJournal(Journal):
         db = self._open_reader()
         assert isinstance(db, PostgresDatabase)
         if db.lost:
+            db.close()
             db = self._reader = postgres.open_reader(self.address)
         try:
             db.execute("BEGIN")

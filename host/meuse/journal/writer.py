@@ -204,6 +204,10 @@ class Writer:
             sets = self._load(db, stream)
             sets.next_seq = max(sets.next_seq, sets.received.last() + 1)
             found.append((sets.next_seq, sets.received.to_bytes(), sets.gapped.to_bytes(), stream))
+        self._update(db, found)
+
+    def _update(self, db: Database, found: list[tuple[int, bytes, bytes, int]]) -> None:
+        """next_seq, received and gapped of streams."""
         db.executemany("UPDATE streams SET next_seq = ?, received = ?, gapped = ? WHERE stream = ?", found)
 
     def _conflicts(self, db: Database, suspects: Iterable[Row | Twin]) -> list[tuple[int, int]]:

@@ -120,7 +120,7 @@ class Publisher:
         at = await self._journal.read(progress.load)
         journal = await self._journal.read(journal_id)
         self._shelf = Shelf(await self._journal.read(progress.retained))
-        self._before = await self._journal.read(heard_before)
+        self._before = await self._journal.read(partial(heard_before, elsewhere=self._journal.shared))
         self._reader = Reader(journal, self._options.live_within_ms, self._options.raw)
         await self._journal.read(self._reader.learn)
         self._live, self._backlog = Lane(at.live), Lane()
@@ -165,7 +165,7 @@ class Publisher:
             began = time.monotonic()
             if self._journal.shared:  # boards of other hosts
                 with contextlib.suppress(JournalError):
-                    self._before = await self._journal.read(heard_before)
+                    self._before = await self._journal.read(partial(heard_before, elsewhere=True))
             await self._watch.look(self._before)
             if self._shelf.due:
                 self._wake.set()

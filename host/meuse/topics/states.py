@@ -32,11 +32,17 @@ class Heard:
     link: str = ""
     since_ms: int = 0
     heard_ms: int = 0
+    elsewhere: bool = False  # it is connected to another host that shares the journal
 
 
 def presence(known: Presence | None, before: Heard, now_ms: int, silent_ms: int) -> dict[str, Any]:
     """presence, why, since, heard_at and link of a state message."""
-    if known is None:
+    if before.elsewhere and not (known is not None and known.online):
+        link, since_ms, heard_ms = before.link, before.since_ms, before.heard_ms
+        state, why = ONLINE, "connected"
+        if now_ms - heard_ms > silent_ms:
+            state, why, since_ms = SILENT, "connected, but nothing is heard", heard_ms
+    elif known is None:
         link, since_ms, heard_ms = before.link, before.since_ms, before.heard_ms
         state, why = OFFLINE, "not heard since the host was started"
     else:

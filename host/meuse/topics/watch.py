@@ -25,13 +25,16 @@ RESOLVED: Final = "resolved"
 Note = Callable[[str, str | None, str], None]
 
 
-def heard_before(db: Database) -> dict[str, Heard]:
-    """Every device that is known, with what the last host wrote of it."""
+def heard_before(db: Database, elsewhere: bool = False) -> dict[str, Heard]:
+    """Every device that is known, with what the last host wrote of it; `elsewhere`: what other hosts write of it."""
     rows = db.execute(
-        "SELECT device, coalesce(link, ''), coalesce(since_ms, 0), coalesce(seen_ms, 0)"
+        "SELECT device, coalesce(link, ''), coalesce(since_ms, 0), coalesce(seen_ms, 0), coalesce(online, FALSE)"
         " FROM (SELECT DISTINCT device FROM streams) AS known LEFT JOIN device_status USING (device)"
     )
-    return {device: Heard(link, since_ms, seen_ms) for device, link, since_ms, seen_ms in rows}
+    return {
+        device: Heard(link, since_ms, seen_ms, bool(elsewhere and online))
+        for device, link, since_ms, seen_ms, online in rows
+    }
 
 
 class Watch:
@@ -47,32 +50,18 @@ class Watch:
         self._silent_ms = silent_ms
         self._note = note
         self._told: dict[str, tuple[object, ...]] = {}
-        self._packets: dict[str, int] = {}
         self._firing: dict[str, dict[str, dict[str, Any]]] = {}  # `.../alert` -> alert id -> its message
         self._restore()
 
     async def look(self, before: dict[str, Heard]) -> None:
         """All devices once; `before`: as they were when this host started."""
         now_ms = self._bridge.clock.utc_ms()
-        self._heartbeats(now_ms)
+        self._bridge.heartbeats(now_ms)
         devices = list(dict.fromkeys([*before, *self._bridge.presences.devices]))
         for count, device in enumerate(devices, 1):
             self._look(device, before.get(device) or Heard(), now_ms)
             if count % TOGETHER == 0:
                 await asyncio.sleep(0)
-
-    def _heartbeats(self, now_ms: int) -> None:
-        """Whatever authentic packet came, its device was heard."""
-        presences = self._bridge.presences.devices
-        packets: dict[str, int] = {}
-        for session in self._bridge.sessions:
-            for device in session.devices:
-                count = sum(map(session.packets, presences[device].streams))
-                packets[device] = packets.get(device, 0) + count
-        for device, count in packets.items():
-            if count > self._packets.get(device, 0):
-                presences[device].heard_ms = now_ms
-        self._packets = packets
 
     def _look(self, device: str, before: Heard, now_ms: int) -> None:
         origin = self._reader.origin_of(device)
@@ -85,7 +74,7 @@ class Watch:
         if self._told.get(device) != told:
             self._told[device] = told
             self._shelf.put(of(origin, STATE), forms.to_json(state | {"published_at": moment(now_ms)}))
-        heard_ms = known.heard_ms if known else before.heard_ms
+        heard_ms = before.heard_ms if before.elsewhere or known is None else known.heard_ms
         self._alert(of(origin, "alert"), state, states.alerts(state, now_ms, heard_ms, self._silent_ms), now_ms)
 
     def _alert(self, under: str, state: dict[str, Any], firing: dict[str, dict[str, Any]], now_ms: int) -> None:
