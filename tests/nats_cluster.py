@@ -38,9 +38,7 @@ class Server:
     def start(self) -> None:
         program = str(Path(sys.executable).with_name("nats-server"))
         with (self.folder / "log").open("ab") as log:
-            self.process = subprocess.Popen(
-                [program, "-c", str(self.folder / "nats.conf")], stdout=log, stderr=log
-            )
+            self.process = subprocess.Popen([program, "-c", str(self.folder / "nats.conf")], stdout=log, stderr=log)
         assert listening(self.port, self.process), (self.folder / "log").read_text()
 
     def kill(self) -> None:
