@@ -34,8 +34,6 @@ CURSOR: Final = "cluster"
 # One message may hold a whole range, and NATS takes 1 MB.
 RANGE_BYTES: Final = 512 * 1024
 
-# How long the stream may take for an answer; a new leader takes 4 to 12 s.
-ANSWER_S: Final = 5.0
 CONFIRM_S: Final = 0.5
 IDLE_S: Final = 1.0
 
@@ -93,7 +91,7 @@ class Distributor:
     async def _serve(self, client: "Client") -> None:
         import nats.errors
 
-        js = client.jetstream(timeout=ANSWER_S)
+        js = client.jetstream(timeout=stream.ANSWER_S)
         failures = 0
         ready = False
         while True:
@@ -169,7 +167,7 @@ class Distributor:
             "Meuse-Span": str(span),
         }
         subject = self._layout.subject(self._id, partition)
-        done = await js.publish(subject, batch.encode(left), timeout=ANSWER_S, headers=headers)
+        done = await js.publish(subject, batch.encode(left), timeout=stream.ANSWER_S, headers=headers)
         self._ends[partition] = (done.seq, last_id)
         self.sent += 1
 

@@ -22,6 +22,10 @@ GROUPS: Final = ("store",)
 # Who has not acknowledged a batch, nor said that it works on it, for so long is taken for dead.
 ACK_WAIT_S: Final = 5.0
 
+# What is asked while a new leader is elected, 4 to 12 s, is never answered, so it is asked again soon. An answer that
+# comes too late does no harm: the next look says what the stream has.
+ANSWER_S: Final = 2.0
+
 # Between two PINGs to the server; two without an answer and another one is tried.
 PING_S: Final = 2
 CONNECT_S: Final = 2

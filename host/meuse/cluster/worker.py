@@ -67,7 +67,7 @@ class Worker:
 
         while True:
             try:
-                await stream.make(client.jetstream(), self._layout)
+                await stream.make(client.jetstream(timeout=stream.ANSWER_S), self._layout)
                 return
             except (nats.errors.Error, TimeoutError, OSError) as error:
                 log.debug("cluster: %r", error)
@@ -77,7 +77,7 @@ class Worker:
         """Batches of one partition, one after the other, for ever."""
         import nats.errors
 
-        js = client.jetstream()
+        js = client.jetstream(timeout=stream.ANSWER_S)
         failures = 0
         while True:
             try:
