@@ -80,6 +80,6 @@ async def storing(where: Address) -> AsyncIterator[Effect]:
     finally:
         sweeping.cancel()
         await asyncio.gather(sweeping, return_exceptions=True)
+        for _ in stores:  # each when what it has under way is over
+            await asyncio.get_running_loop().run_in_executor(threads, (await free.get()).close)
         threads.shutdown()
-        for store in stores:
-            store.close()
