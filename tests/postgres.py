@@ -20,7 +20,7 @@ import time
 from pathlib import Path
 
 import pytest
-from meuse.store.connection import Address
+from meuse.postgres import Address
 
 from tests.ports import free_port
 

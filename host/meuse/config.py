@@ -256,6 +256,7 @@ class ClusterSettings:
         default_factory=list,
         metadata=about("NATS servers to distribute records over, nats://USER:PASSWORD@HOST:PORT; empty: none"),
     )
+    password_file: str = field(default="", metadata=about("file that holds the password of the user in the addresses"))
     name: str = field(default="meuse", metadata=about("name of the stream, and first word of its subjects"))
     partitions: int = field(default=8, metadata=about("so many batches are worked on at a time", low=1, high=256))
     replicas: int = field(default=3, metadata=about("servers that keep each batch", low=1, high=5))
@@ -357,7 +358,7 @@ def read_settings(table: dict[str, Any], name: str) -> Settings:
     for address in settings.udp.listen:
         parse_address(address, f"{name}: udp.listen")
     _check_mqtt(settings.mqtt, f"{name}: mqtt")
-    _check_store(settings.store, f"{name}: store")
+    _check_database(settings.store, f"{name}: store")
     _check_cluster(settings.cluster, f"{name}: cluster")
     for number, broker in enumerate(settings.mqtt_link):
         _check_broker(broker, f"{name}: mqtt_link[{number}]")
@@ -367,7 +368,7 @@ def read_settings(table: dict[str, Any], name: str) -> Settings:
         raise ConfigError(f"{name}: lorawan.application is no id", "copy it from ChirpStack, or leave it out for all")
     for address in settings.http.listen:
         parse_address(address, f"{name}: http.listen")
-    _check_journal(settings.journal, f"{name}: journal")
+    _check_database(settings.journal, f"{name}: journal")
     _check_tls(settings, name)
     if "ble" in table:
         _check_ble(settings.ble, f"{name}: ble", bool({"devices", "service"} & table["ble"].keys()))
@@ -466,24 +467,23 @@ def _check_ble(ble: BleSettings, where: str, asked: bool) -> None:
             raise ConfigError(f"{where}.devices[{number}] = {device!r} is no board, or twice there", "name each once")
 
 
-def _check_journal(journal: JournalSettings, where: str) -> None:
+def _check_database(found: JournalSettings | StoreSettings, where: str) -> None:
     advice = "such as postgresql://meuse@db.example.org/meuse"
-    if not journal.url:
+    if not found.url:
         for key in ("password_file", "ca"):
-            if getattr(journal, key):
+            if getattr(found, key):
                 raise ConfigError(f"{where}.{key} is of use with a url only", f"name one, {advice}")
         return
     try:
-        parts = urllib.parse.urlsplit(journal.url)
+        parts = urllib.parse.urlsplit(found.url)
         _ = parts.port
     except ValueError:
         raise ConfigError(f"{where}.url is no address of a database", advice) from None
-    if parts.scheme != "postgresql" or not parts.username or not parts.path.strip("/"):
-        raise ConfigError(f"{where}.url is no address of a database", advice)
     if parts.password:
         raise ConfigError(f"{where}.url: a password is a secret", "write it into a file, and name that: password_file")
-    mode = urllib.parse.parse_qs(parts.query).get("sslmode", [])
-    if parts.query and mode not in (["verify-full"], ["disable"]):
+    if parts.scheme != "postgresql" or not parts.username or not parts.path.strip("/"):
+        raise ConfigError(f"{where}.url is no address of a database", advice)
+    if parts.query not in ("", "sslmode=verify-full", "sslmode=disable"):
         raise ConfigError(f"{where}.url: only sslmode may follow, verify-full or disable", "leave the rest out")
 
 
@@ -504,26 +504,6 @@ def _check_mqtt(mqtt: MqttSettings, where: str) -> None:
         raise ConfigError(f"{where}.discovery = {mqtt.discovery!r} is no first part of a topic", 'use "homeassistant"')
 
 
-def _check_store(store: StoreSettings, where: str) -> None:
-    advice = "such as postgresql://meuse@db.example.org/meuse"
-    if not store.url:
-        for key in ("password_file", "ca"):
-            if getattr(store, key):
-                raise ConfigError(f"{where}.{key} is of use with a url only", f"name one, {advice}")
-        return
-    try:
-        parts = urllib.parse.urlsplit(store.url)
-        _ = parts.port
-    except ValueError:
-        raise ConfigError(f"{where}.url is no address of a database", advice) from None
-    if parts.password:
-        raise ConfigError(f"{where}.url: a password is a secret", "write it into a file, and name that: password_file")
-    if parts.scheme != "postgresql" or not parts.hostname or not parts.username or not parts.path.strip("/"):
-        raise ConfigError(f"{where}.url is no address of a database", advice)
-    if parts.query not in ("", "sslmode=verify-full", "sslmode=disable"):
-        raise ConfigError(f"{where}.url: only sslmode may follow, verify-full or disable", "leave the rest out")
-
-
 def _check_cluster(cluster: ClusterSettings, where: str) -> None:
     for server in cluster.servers:
         try:
@@ -531,6 +511,9 @@ def _check_cluster(cluster: ClusterSettings, where: str) -> None:
             good = parts.scheme in ("nats", "tls") and bool(parts.hostname) and (parts.port or 1) > 0
         except ValueError:
             good = False
+        if good and cluster.password_file and (not parts.username or parts.password):
+            advice = "write nats://USER@HOST:PORT, and the password into the file that password_file names"
+            raise ConfigError(f"{where}.password_file: servers name no user, or a password", advice)
         if not good:  # without saying it: it may hold a password
             raise ConfigError(f"{where}.servers: not the address of a NATS server", "for example nats://10.0.0.1:4222")
     if not re.fullmatch(r"[a-z0-9][a-z0-9-]{0,31}", cluster.name):

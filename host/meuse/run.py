@@ -17,7 +17,7 @@ from typing import Any
 
 from starlette.applications import Starlette
 
-from meuse import announced, catalog, housekeeping
+from meuse import announced, catalog, housekeeping, postgres
 from meuse.bridge import Bridge
 from meuse.bus_session import Bus
 from meuse.clock import Clock
@@ -50,10 +50,9 @@ from meuse.links.serial import SerialLink
 from meuse.links.sms import SmsLink
 from meuse.links.tcp import TcpLink
 from meuse.links.udp import UdpLink
+from meuse.postgres import Address
 from meuse.status import Status
 from meuse.store import task as store_task
-from meuse.store.connection import Address as StoreAddress
-from meuse.store.connection import driver as store_driver
 from meuse.store.task import StoreWriter
 from meuse.store.writer import Store
 from meuse.topics import progress
@@ -183,8 +182,8 @@ class Host:
 
     def _store(self) -> Callable[[], Coroutine[Any, Any, None]]:
         store = self.settings.store
-        store_driver()
-        there = Store(StoreAddress(store.url, store.password_file, store.ca), self.clock.utc_ms)
+        postgres.errors()  # says what is missing
+        there = Store(Address(store.url, store.password_file, store.ca, "store"), self.clock.utc_ms)
         self.store = StoreWriter(self.journal, there, self.clock.utc_ms, self._store_trouble)
         return self.store.run
 
@@ -192,7 +191,9 @@ class Host:
         cluster = self.settings.cluster
         stream.driver()
         layout = stream.Layout(cluster.name, cluster.partitions, cluster.replicas, cluster.max_bytes)
-        self.distributor = Distributor(self.journal, cluster.servers, layout, self.clock.utc_ms, self._cluster_trouble)
+        self.distributor = Distributor(
+            self.journal, stream.addresses(cluster), layout, self.clock.utc_ms, self._cluster_trouble
+        )
         return self.distributor.run
 
     def _upstream(self) -> Callable[[], Coroutine[Any, Any, None]]:

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 from meuse.journal import postgres as connections
-from meuse.journal.postgres import Address
+from meuse.postgres import Address
 from meuse_protocol.received import RangeSet
 
 from tests.end_to_end.river import MEUSE

@@ -3,7 +3,8 @@
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-from meuse.store.connection import Address, Connection
+from meuse.postgres import Address
+from meuse.store.connection import Connection
 
 from tests.host.rivers import Truth, sort_key
 

@@ -11,11 +11,11 @@ from meuse import catalog
 from meuse.errors import ConfigError, JournalError
 from meuse.journal import postgres as connections
 from meuse.journal.batch import Batch, Binding, Event, Gap, Row, Twin
-from meuse.journal.postgres import Address
 from meuse.journal.postgres_tables import STEPS
 from meuse.journal.postgres_writer import PostgresWriter
 from meuse.journal.shared import PostgresJournal
 from meuse.journal.writer import EVENTS_KEPT
+from meuse.postgres import Address
 from meuse.query.follow import Follower
 from meuse.query.selection import Selection
 from meuse.topics.reader import Reader

@@ -9,7 +9,7 @@ from meuse import delivery
 from meuse.config import read_settings
 from meuse.delivery import Delivery
 from meuse.errors import ConfigError
-from meuse.store.connection import Address
+from meuse.postgres import Address
 from meuse.store.table import NUL
 from meuse.store.writer import Store
 from meuse_protocol import messages

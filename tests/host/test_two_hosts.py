@@ -13,8 +13,8 @@ from meuse import catalog
 from meuse.commands import table
 from meuse.commands.table import Request
 from meuse.journal.place import Place
-from meuse.journal.postgres import Address
 from meuse.journal.shared import PostgresJournal
+from meuse.postgres import Address
 from meuse.query import store
 from meuse.run import Host
 from meuse_protocol.received import RangeSet

@@ -8,8 +8,11 @@ partition is worked on by one worker at a time and in order, whoever asks for it
 import logging
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from urllib.parse import quote
 
+from meuse.config import ClusterSettings
 from meuse.errors import ConfigError
+from meuse.secret_file import read_password
 
 if TYPE_CHECKING:
     from nats.aio.client import Client
@@ -58,6 +61,14 @@ def driver() -> None:
 
     if importlib.util.find_spec("nats") is None:
         raise ConfigError("cluster.servers needs a client for NATS", "pip install 'meuse[cluster]'")
+
+
+def addresses(cluster: ClusterSettings) -> list[str]:
+    """Of the servers, with the password where a user is named; raises ConfigError."""
+    if not cluster.password_file:
+        return list(cluster.servers)
+    password = quote(read_password(cluster.password_file, "cluster.password_file"), safe="")
+    return [server.replace("@", f":{password}@", 1) for server in cluster.servers]
 
 
 async def connect(servers: list[str], name: str) -> "Client":

@@ -6,14 +6,14 @@ from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 
-from meuse import foreground
+from meuse import foreground, postgres
 from meuse.clock import Clock
 from meuse.cluster import stream
 from meuse.cluster.worker import Effect, Worker
 from meuse.config import Settings
 from meuse.errors import ConfigError
-from meuse.store.connection import Address, StoreError
-from meuse.store.connection import driver as store_driver
+from meuse.postgres import Address
+from meuse.store.connection import StoreError
 from meuse.store.writer import Store
 
 # Connections of one worker to the store: while one waits for its commit the other decodes.
@@ -30,7 +30,7 @@ def run(group: str, found: Settings, seconds: float | None) -> int:
     if not found.store.url:
         raise ConfigError("store.url is missing", "name the PostgreSQL server in meuse.toml")
     stream.driver()
-    store_driver()
+    postgres.errors()  # says what is missing
     foreground.log_to_stderr(found.host.log)
     return asyncio.run(_run(group, found, seconds))
 
@@ -38,9 +38,10 @@ def run(group: str, found: Settings, seconds: float | None) -> int:
 async def _run(group: str, found: Settings, seconds: float | None) -> int:
     cluster = found.cluster
     layout = stream.Layout(cluster.name, cluster.partitions, cluster.replicas, cluster.max_bytes)
+    servers = stream.addresses(cluster)
     stop = foreground.stop_signals()
-    async with storing(Address(found.store.url, found.store.password_file, found.store.ca)) as effect:
-        working = asyncio.create_task(Worker(group, cluster.servers, layout, effect).run())
+    async with storing(Address(found.store.url, found.store.password_file, found.store.ca, "store")) as effect:
+        working = asyncio.create_task(Worker(group, servers, layout, effect).run())
         stopped = asyncio.create_task(stop.wait())
         await asyncio.wait({working, stopped}, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
         for task in (working, stopped):

@@ -13,8 +13,9 @@ from typing import Any
 
 from meuse.errors import JournalError
 from meuse.journal import postgres
-from meuse.journal.postgres import Address, PostgresDatabase
+from meuse.journal.postgres import PostgresDatabase
 from meuse.journal.sql import Database
+from meuse.postgres import Address, errors
 
 log = logging.getLogger(__name__)
 
@@ -34,7 +35,7 @@ class Leader:
         self._role = role
         self._thread = ThreadPoolExecutor(1, f"leader-{role}")
         self._db: PostgresDatabase | None = None
-        self._errors: tuple[type[Exception], ...] = (JournalError, *postgres.errors())
+        self._errors: tuple[type[Exception], ...] = (JournalError, *errors())
         self.leads = False
 
     async def run(self, works: Works) -> None:

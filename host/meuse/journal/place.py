@@ -9,8 +9,8 @@ from pathlib import Path
 from meuse.config import Settings
 from meuse.errors import JournalError
 from meuse.journal import database
-from meuse.journal.postgres import Address
 from meuse.journal.sql import Database
+from meuse.postgres import Address, errors
 
 # How long a person's command waits for its turn to write.
 PATIENCE_MS = 10_000
@@ -56,9 +56,7 @@ class Place:
     @property
     def errors(self) -> tuple[type[Exception], ...]:
         if self.address is not None:
-            from meuse.journal import postgres
-
-            return postgres.errors()
+            return errors()
         return (sqlite3.Error,)
 
     def told(self, error: Exception) -> JournalError:

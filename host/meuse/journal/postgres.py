@@ -7,17 +7,16 @@ speed: docs/storage.md.)
 
 import asyncio
 import contextlib
-import ssl
 from collections.abc import Callable, Coroutine, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property, lru_cache
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
-from urllib.parse import urlsplit
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from meuse.errors import ConfigError, JournalBusy, JournalError
+from meuse import postgres
+from meuse.errors import JournalBusy, JournalError
 from meuse.invocation import meuse
 from meuse.journal import postgres_tables
+from meuse.postgres import Address
 
 if TYPE_CHECKING:
     import asyncpg
@@ -29,60 +28,14 @@ CONNECT_S = 5.0
 WRITE_S = 15.0
 READ_S = 60.0
 
-# Addresses that no wire leads to; none: a socket in the file system.
-HERE = ("", "localhost", "127.0.0.1", "::1")
-
 # Older ones miss what the tables use; 15 is the oldest these tests ran against.
 OLDEST = 14
 
-# So that whatever a host that vanished has open does not hold up the others for long.
-SESSION = {
-    "application_name": "meuse",
-    "synchronous_commit": "on",
-    "default_transaction_isolation": "read committed",
-    "idle_in_transaction_session_timeout": "30s",
-    "lock_timeout": "10s",
-    "tcp_keepalives_idle": "5",
-    "tcp_keepalives_interval": "3",
-    "tcp_keepalives_count": "3",
-    "search_path": "public",
-    "TimeZone": "UTC",
-}
+# The tables are found by name, whatever the server says of it.
+SESSION = {**postgres.SESSION, "application_name": "meuse", "search_path": "public"}
 
 # What leaves the connection sound: the same may be tried again.
 AGAIN = ("40001", "40P01", "55P03")  # serialization, deadlock, lock timeout
-
-
-class Address(NamedTuple):
-    """Where the journal is. `url` without a password."""
-
-    url: str
-    password_file: str = ""
-    ca: str = ""
-
-    def __str__(self) -> str:
-        return self.url
-
-    def password(self) -> str | None:
-        if not self.password_file:
-            return None
-        path = Path(self.password_file)
-        try:
-            if path.stat().st_mode & 0o077:
-                raise ConfigError(f"journal.password_file: others may read {path}", f"chmod 600 {path}")
-            return path.read_text(encoding="utf-8").strip()
-        except (OSError, UnicodeDecodeError) as error:
-            raise ConfigError(f"journal.password_file: cannot read {path}", "write the password into it") from error
-
-    def secure(self) -> ssl.SSLContext | bool:
-        """TLS, and a certificate under the url's name, where the way leaves this machine and nothing else is said."""
-        parts = urlsplit(self.url)
-        if "sslmode=disable" in parts.query or (not parts.query and (parts.hostname or "") in HERE):
-            return False
-        try:
-            return ssl.create_default_context(cafile=self.ca or None)
-        except OSError as error:
-            raise ConfigError(f"journal.ca: cannot read {self.ca}: {error}", "name a PEM file") from error
 
 
 class Result:
@@ -242,17 +195,6 @@ async def _connect(address: Address, seconds: float) -> "asyncpg.Connection[Any]
     return connection
 
 
-def errors() -> tuple[type[Exception], ...]:
-    """What the driver raises; ConfigError where it is not installed."""
-    try:
-        import asyncpg
-    except ImportError as error:
-        raise ConfigError(
-            "a journal in PostgreSQL needs asyncpg", "install Meuse with it: pip install 'meuse[postgres]'"
-        ) from error
-    return (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError)
-
-
 def told(error: Exception, address: Address) -> JournalError:
     """The same error in words, with what to do next."""
     code = getattr(error, "sqlstate", None) or ""
@@ -300,7 +242,7 @@ def _see_all(db: PostgresDatabase) -> None:
 def _opened(
     address: Address, reads: bool, seconds: float, ready: Callable[[PostgresDatabase], None]
 ) -> PostgresDatabase:
-    wrong = errors()
+    wrong = postgres.errors()
     try:
         db = PostgresDatabase(address, reads, seconds)
         try:

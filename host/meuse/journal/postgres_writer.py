@@ -13,9 +13,10 @@ from meuse_protocol.received import RangeSet
 
 from meuse.journal import postgres, postgres_tables
 from meuse.journal.batch import Batch, Binding, Gap, Learned, Outcome, Row
-from meuse.journal.postgres import Address, PostgresDatabase
+from meuse.journal.postgres import PostgresDatabase
 from meuse.journal.sql import Database
 from meuse.journal.writer import StreamSets, Writer
+from meuse.postgres import Address, errors
 
 T = TypeVar("T")
 
@@ -55,7 +56,7 @@ class PostgresWriter(Writer):
                 self._db = postgres.open_writer(self._address)
             try:
                 return super().transaction(work)
-            except postgres.errors() as error:
+            except errors() as error:
                 if getattr(error, "sqlstate", None) not in postgres.AGAIN or attempt == TRIES:
                     raise
                 self._sets.clear()

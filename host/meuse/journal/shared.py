@@ -11,11 +11,12 @@ from typing import TypeVar
 from meuse.errors import JournalError
 from meuse.journal import postgres
 from meuse.journal.batch import Outcome
-from meuse.journal.postgres import AGAIN, Address, PostgresDatabase
+from meuse.journal.postgres import AGAIN, PostgresDatabase
 from meuse.journal.postgres_writer import PostgresWriter
 from meuse.journal.sql import Database
 from meuse.journal.threads import Journal
 from meuse.journal.writer import Writer
+from meuse.postgres import Address, errors
 
 T = TypeVar("T")
 
@@ -31,7 +32,7 @@ class PostgresJournal(Journal):
     def __init__(self, address: Address) -> None:
         super().__init__()
         self.address = address
-        self.errors = postgres.errors()
+        self.errors = errors()
         self._wake = asyncio.Event()
         self._looking: asyncio.Task[None] | None = None
 

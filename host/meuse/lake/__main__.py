@@ -10,9 +10,9 @@ import duckdb
 
 from meuse.errors import HostError
 from meuse.journal.place import Place
-from meuse.journal.postgres import Address
 from meuse.lake.policy import Policy
 from meuse.lake.process import run
+from meuse.postgres import Address
 
 # Below the host, whose commits and acknowledgements go first.
 NICENESS = 10

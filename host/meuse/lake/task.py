@@ -15,10 +15,10 @@ from typing import Final
 
 from meuse import catalog
 from meuse.errors import JournalError
-from meuse.journal.postgres import Address
 from meuse.journal.threads import Journal
 from meuse.lake import files, writer
 from meuse.lake.policy import Policy
+from meuse.postgres import Address
 
 # No record may leave the journal before these have passed it.
 READERS: Final = (catalog.CURSOR, files.CURSOR)

@@ -5,14 +5,13 @@ The driver is asyncpg, on an event loop of the connection's own that runs only w
 
 import asyncio
 import contextlib
-import importlib.util
-import ssl
 from collections.abc import Coroutine
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar
-from urllib.parse import urlsplit
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
-from meuse.errors import ConfigError, HostError
+from meuse import postgres
+from meuse.errors import HostError
+from meuse.postgres import Address
 
 if TYPE_CHECKING:
     import asyncpg
@@ -23,62 +22,11 @@ CONNECT_S: Final = 5.0
 # A server that takes longer is given up, and tried anew.
 ANSWER_S: Final = 30.0
 
-# Addresses that no wire leads to.
-HERE: Final = ("localhost", "127.0.0.1", "::1")
-
-# A commit is durable before it returns, whatever the server's default is; nothing waits for a writer that vanished.
-SESSION: Final = {
-    "application_name": "meuse store",
-    "synchronous_commit": "on",
-    "idle_in_transaction_session_timeout": "30s",
-    "lock_timeout": "10s",
-    "tcp_keepalives_idle": "5",
-    "tcp_keepalives_interval": "3",
-    "tcp_keepalives_count": "3",
-    "TimeZone": "UTC",
-}
+SESSION: Final = {**postgres.SESSION, "application_name": "meuse store"}
 
 
 class StoreError(HostError):
     """PostgreSQL is away, or refuses what it was asked."""
-
-
-class Address(NamedTuple):
-    """Of `[store]`; `url` holds no password."""
-
-    url: str
-    password_file: str = ""
-    ca: str = ""
-
-    def __str__(self) -> str:
-        return self.url
-
-    def password(self) -> str | None:
-        if not self.password_file:
-            return None
-        path = Path(self.password_file)
-        try:
-            if path.stat().st_mode & 0o077:
-                raise ConfigError(f"store.password_file: others may read {path}", f"chmod 600 {path}")
-            return path.read_text(encoding="utf-8").strip()
-        except (OSError, UnicodeDecodeError) as error:
-            raise ConfigError(f"store.password_file: cannot read {path}", "write the password into it") from error
-
-    def secure(self) -> ssl.SSLContext | bool:
-        """TLS, and a certificate under the url's name, where the way leaves this machine and nothing else is said."""
-        parts = urlsplit(self.url)
-        if parts.query == "sslmode=disable" or (not parts.query and (parts.hostname or "") in HERE):
-            return False
-        try:
-            return ssl.create_default_context(cafile=self.ca or None)
-        except OSError as error:
-            raise ConfigError(f"store.ca: cannot read {self.ca}: {error}", "name a PEM file") from error
-
-
-def driver() -> None:
-    """Raises ConfigError where the driver is not installed."""
-    if importlib.util.find_spec("asyncpg") is None:
-        raise ConfigError("store.url needs a driver for PostgreSQL", "pip install 'meuse[postgres]'")
 
 
 class Connection:
@@ -131,13 +79,6 @@ async def _connect(address: Address) -> "asyncpg.Connection[Any]":
         server_settings=SESSION,
         ssl=address.secure(),
     )
-
-
-def errors() -> tuple[type[Exception], ...]:
-    """What may go wrong with a connection."""
-    import asyncpg
-
-    return (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError)
 
 
 def told(error: Exception, address: Address) -> StoreError:

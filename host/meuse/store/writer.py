@@ -13,9 +13,10 @@ from meuse.decode import Block, decode
 from meuse.delivery import Delivery
 from meuse.lake import parked
 from meuse.lake.policy import Policy
+from meuse.postgres import Address, errors
 from meuse.readings import Readings
 from meuse.store import known, table, waiting
-from meuse.store.connection import Address, Connection, errors, told
+from meuse.store.connection import Connection, told
 
 # Two that start at the same time do not make the tables at the same time.
 _LOCK: Final = 0x6D65757365  # "meuse"
