@@ -142,6 +142,7 @@ class TlsFront:
         self._context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
         self._context.load_cert_chain(cert, key)
         self._loop = asyncio.new_event_loop()
+        self._transports: list[asyncio.WriteTransport] = []
         self._thread = threading.Thread(target=self._loop.run_until_complete, args=(self._serve(),))
         self._stop = asyncio.Event()
         self._thread.start()
@@ -152,6 +153,7 @@ class TlsFront:
 
     async def _client(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         behind = None
+        self._transports.append(writer.transport)
         try:
             length, code = struct.unpack(">II", await reader.readexactly(8))
             if (length, code) != (8, 80877103):  # no SSLRequest: a server with hostssl only hangs up
@@ -159,6 +161,7 @@ class TlsFront:
             writer.write(b"S")
             await writer.start_tls(self._context)
             from_server, behind = await asyncio.open_connection("127.0.0.1", self._to)
+            self._transports += [writer.transport, behind.transport]
             await asyncio.wait(
                 [asyncio.create_task(pipe(reader, behind)), asyncio.create_task(pipe(from_server, writer))],
                 return_when=asyncio.FIRST_COMPLETED,
@@ -178,7 +181,9 @@ class TlsFront:
             task.cancel()
         if tasks:
             self._loop.run_until_complete(asyncio.wait(tasks))
-        for _ in range(5):  # transports hear that they are closed
+        for transport in self._transports:
+            transport.abort()
+        for _ in range(5):  # they hear that they are closed
             self._loop.run_until_complete(asyncio.sleep(0))
         self._loop.close()
 

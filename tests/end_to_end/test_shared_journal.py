@@ -26,7 +26,7 @@ from tests.postgres import Postgres
 
 SEED = 20251
 BOARDS = 8
-BLOWS = ["one", "two", "postgres", "one", "postgres", "two"]
+BLOWS = ["one", "postgres", "two", "postgres"]
 
 
 class SharedHost:

@@ -58,12 +58,25 @@ class Result:
         """Nothing is held."""
 
 
+class _Loop(asyncio.SelectorEventLoop):
+    """Remembers what it has opened: a connection that fails half way is closed by nobody else."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.opened: list[asyncio.Transport] = []
+
+    async def create_connection(self, *arguments: Any, **more: Any) -> Any:
+        transport, protocol = await super().create_connection(*arguments, **more)
+        self.opened.append(transport)
+        return transport, protocol
+
+
 class PostgresDatabase:
     """A Database. `reads`: every view and, outside of one, every statement ends at the horizon of that moment."""
 
     def __init__(self, address: Address, reads: bool, seconds: float) -> None:
         self._reads = reads
-        self._loop = asyncio.new_event_loop()
+        self._loop = _Loop()
         self._elsewhere: ThreadPoolExecutor | None = None
         self.in_transaction = False
         try:
@@ -102,7 +115,9 @@ class PostgresDatabase:
             self._elsewhere = None
 
     def _end_loop(self) -> None:
-        """After its transports have heard that they are closed."""
+        """Nothing of it stays open, whatever it was in the middle of."""
+        for transport in self._loop.opened:
+            transport.abort()
         for _ in range(5):
             self._run(asyncio.sleep(0))
         self._loop.close()
