@@ -239,7 +239,8 @@ def errors() -> tuple[type[Exception], ...]:
         raise ConfigError(
             "a journal in PostgreSQL needs asyncpg", "install Meuse with it: pip install 'meuse[postgres]'"
         ) from error
-    return (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError)
+    # The internal error is the driver's word for a connection that ended at a bad moment.
+    return (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, OSError, TimeoutError)
 
 
 def told(error: Exception, address: Address) -> JournalError:

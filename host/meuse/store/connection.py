@@ -137,7 +137,8 @@ def errors() -> tuple[type[Exception], ...]:
     """What may go wrong with a connection."""
     import asyncpg
 
-    return (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError)
+    # The internal error is the driver's word for a connection that ended at a bad moment.
+    return (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, OSError, TimeoutError)
 
 
 def told(error: Exception, address: Address) -> StoreError:
