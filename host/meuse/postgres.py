@@ -55,4 +55,5 @@ def errors() -> tuple[type[Exception], ...]:
         import asyncpg
     except ImportError as error:
         raise ConfigError("PostgreSQL needs asyncpg", "install Meuse with it: pip install 'meuse[postgres]'") from error
-    return (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError)
+    # The internal error is the driver's word for a connection that ended at a bad moment.
+    return (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, OSError, TimeoutError)

@@ -1,6 +1,8 @@
 """The store in a real PostgreSQL: what it says is what `meuse query` says, each row once, whatever comes twice."""
 
 import asyncio
+import random
+import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -10,6 +12,7 @@ from meuse.config import read_settings
 from meuse.delivery import Delivery
 from meuse.errors import ConfigError
 from meuse.postgres import Address
+from meuse.store.connection import StoreError
 from meuse.store.table import NUL
 from meuse.store.writer import Store
 from meuse_protocol import messages
@@ -148,6 +151,44 @@ def test_two_writers_at_once_make_no_double_and_no_deadlock(tmp_path: Path, post
         for done in [threads.submit(write_all) for _ in range(3)]:
             done.result()
     assert truths(url) == stored(tmp_path)
+
+
+def test_a_server_killed_at_any_moment_has_each_row_once(tmp_path: Path) -> None:
+    """Every piece is written again until its answer comes, as a reader does whose cursor stays."""
+    chance = random.Random(11)
+    river = River(tmp_path, 4)
+    river.flow(80)
+    river.settle(len(river.owed))
+    server = Postgres()
+    try:
+        url = server.start().database().url
+        store = Store(Address(url), lambda: river.now_ms)
+        pieces = deliveries(river, 2)
+        failures = 0
+
+        def write() -> None:
+            nonlocal failures
+            for piece in pieces:
+                while True:
+                    try:
+                        store.write(piece)
+                        break
+                    except StoreError:
+                        failures += 1
+                        time.sleep(0.02)
+
+        with ThreadPoolExecutor(1) as thread:
+            writing = thread.submit(write)
+            for _ in range(3):
+                time.sleep(chance.uniform(0.1, 0.5))
+                server.kill()
+                server.start()
+            writing.result()
+        store.close()
+        assert failures
+        assert truths(url) == stored(tmp_path)
+    finally:
+        server.remove()
 
 
 def test_a_host_writes_to_a_store_that_comes_and_goes(tmp_path: Path) -> None:
