@@ -15,7 +15,7 @@ from meuse.journal.postgres_tables import STEPS
 from meuse.journal.postgres_writer import PostgresWriter
 from meuse.journal.shared import PostgresJournal
 from meuse.journal.writer import EVENTS_KEPT
-from meuse.postgres import Address
+from meuse.postgres import Address, errors
 from meuse.query.follow import Follower
 from meuse.query.selection import Selection
 from meuse.topics.reader import Reader
@@ -90,7 +90,7 @@ def test_a_gap_never_overrides_a_record_and_a_late_record_leaves_the_gap(address
 def test_a_failed_transaction_leaves_nothing_and_the_batch_may_be_tried_again(address: Address) -> None:
     writer = bound(address)
     bad = Batch(rows=[row(A, 2), row(A, 3)._replace(record=None)])  # type: ignore[arg-type]
-    with pytest.raises(connections.errors()):
+    with pytest.raises(errors()):
         writer.commit(bad)
     writer.commit(Batch(rows=[row(A, 1)]))
     assert sets_of(address, A) == ([(1, 1)], [])
