@@ -176,11 +176,12 @@ class Callout:
 
     async def _sweep(self) -> None:
         """All connections there are: forgets who is gone, and at the first time ends whoever was there before."""
+        before = set(self._admitted)
         there: set[Place] = set()
         for server in await self._servers():
             offset = 0
             while True:
-                asked = {"account": ACCOUNT, "limit": PAGE, "offset": offset}
+                asked = {"acc": ACCOUNT, "limit": PAGE, "offset": offset}
                 found = await self._request(f"$SYS.REQ.SERVER.{server}.CONNZ", asked)
                 if found is None:
                     return  # who knows who is there: nothing is forgotten
@@ -193,7 +194,8 @@ class Callout:
             self._first = False
             for place in there - self._admitted.keys():
                 await self._end(place)
-        self._admitted = {place: one for place, one in self._admitted.items() if place in there}
+        for place in before - there:
+            self._admitted.pop(place, None)
         self._enough = 2 * len(self._admitted) + SLACK
 
     async def _servers(self) -> list[str]:
