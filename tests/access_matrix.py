@@ -1,15 +1,18 @@
-"""Who may do what at a broker, as a table; and independent clients that try all of it. Nothing of Meuse in here.
+"""Who may do what at a broker, as a table; and independent clients that try all of it. Nothing of Meuse in them.
 
 A role is a connection: user, client id, and what it may write and read of TOPICS. Everything that is not in the table
 must come to nothing: what may not be read is not heard, what may not be written arrives nowhere.
 """
 
+import contextlib
+import io
 import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import paho.mqtt.client as paho
@@ -183,6 +186,16 @@ def finish() -> None:
         one.loop_stop()
         one.__del__()
     _begun.clear()
+
+
+def typed(data: Path, *words: str) -> str:
+    """`meuse access ...` on this folder -> what it prints. In this process, with nothing that the host there knows."""
+    from meuse.cli import app
+
+    said = io.StringIO()
+    with contextlib.redirect_stdout(said):
+        app(["access", *words, "--data", str(data)], standalone_mode=False)
+    return said.getvalue()
 
 
 PATIENCE_S = 60.0

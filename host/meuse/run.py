@@ -187,6 +187,7 @@ class Host:
             files = MosquittoFiles(Path(self.settings.access.mosquitto), self.access.register, self._topics_rights())
             await files.update()
             self.access.changed.append(files.update)
+        self.access.moved.append(self._moved)
         self._beside.append(asyncio.create_task(self.access.run(), name="access"))
 
     def _topics_rights(self) -> Rights:
@@ -309,6 +310,10 @@ class Host:
             topics.close()
             if not self._leads():
                 self.topics = None  # it is another host's now
+
+    async def _moved(self) -> bool:
+        """Devices have another tenant or site; of several hosts the one that publishes has to know."""
+        return self.topics is None or await self.topics.moved()
 
     async def _start_link(self, link: Link) -> None:
         self.links.append(link)

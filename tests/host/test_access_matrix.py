@@ -19,7 +19,7 @@ from meuse.run import Host
 from meuse.topics import embedded
 
 from tests import access_matrix
-from tests.access_matrix import BACKENDS, BOARDS, TOPICS, Client, Matrix, Role, client, roles, wait_for
+from tests.access_matrix import BACKENDS, BOARDS, TOPICS, Client, Matrix, Role, client, roles, typed, wait_for
 from tests.bench.baselines import listening
 from tests.brokers import program
 from tests.host.hosts import key_of, running
@@ -27,7 +27,8 @@ from tests.ports import free_port
 
 
 @pytest.fixture(autouse=True)
-def clients_are_gone() -> Iterator[None]:
+def clients_are_gone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.chdir(tmp_path)  # where secrets are written to
     yield
     access_matrix.finish()
 
@@ -236,16 +237,6 @@ def coming(port: int, role: Role) -> Client:
 
     wait_for(try_it, f"{role.name} may come")
     return found[-1]
-
-
-def typed(data: Path, *words: str) -> str:
-    from tests.end_to_end.river import MEUSE
-
-    done = subprocess.run(
-        [str(MEUSE), "access", *words, "--data", str(data)], capture_output=True, text=True, cwd=data, timeout=60
-    )
-    assert done.returncode == 0, done.stderr
-    return done.stdout
 
 
 def test_a_revocation_ends_a_connection_at_mosquitto(tmp_path: Path) -> None:
