@@ -303,6 +303,10 @@ class Bridge:
             if count > self._packets.get(device, 0):
                 self.presences.devices[device].heard_ms = now_ms
         self._packets = packets
+    def expel(self, device: str) -> None:
+        """End all connections on which it is heard; others on the same wire come back by themselves."""
+        for session in [session for session in self.sessions if device in session.devices]:
+            session.close()
 
     def count(self, name: str, by: int = 1) -> None:
         self.counters[name] = self.counters.get(name, 0) + by

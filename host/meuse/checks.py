@@ -15,6 +15,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from meuse import sim, storage_checks
+from meuse.access.backends import FOLDER as ACCESS_FOLDER
+from meuse.access.backends import Backends
 from meuse.config import Settings, TlsSettings, UpstreamSettings, parse_address
 from meuse.descriptors import Shares
 from meuse.errors import ConfigError, HostError
@@ -69,7 +71,7 @@ def check_host(settings: Settings) -> list[Finding]:
 def check_all(settings: Settings) -> list[Finding]:
     """Everything a person would ask when something seems wrong."""
     data = Path(settings.host.data)
-    found = [*check_host(settings), *_keys(data), interpreter(needed=False)]
+    found = [*check_host(settings), *_keys(data), *_secrets(data), interpreter(needed=False)]
     if settings.mqtt.embedded:
         found.extend(_access(data))
     if settings.upstream.url:
@@ -242,6 +244,22 @@ def _keys(data: Path) -> Iterator[Finding]:
             advice = f"chmod 600 {folder / (device + SUFFIX)}"
             yield fail(f"key of {device}", "others may read it", advice)
     yield ok("keys", f"{len(devices)} devices have one")
+
+
+def _secrets(data: Path) -> Iterator[Finding]:
+    """Files of access; what is in them is not shown."""
+    folder = data / ACCESS_FOLDER
+    for path in sorted(folder.rglob("*.json")):
+        if path.stat().st_mode & 0o077:
+            yield fail("access", f"others may read {path}", f"chmod 600 {path}")
+    try:
+        backends = Backends(data).all()
+    except HostError as error:
+        yield fail("access", error.message, error.advice)
+        return
+    if backends:
+        may = sum(1 for each in backends if each.hashes)
+        yield ok("access", f"{may} of {len(backends)} backends may come; kept under {folder}")
 
 
 def _embedded() -> Finding:

@@ -117,6 +117,7 @@ class BrokerSettings:
 
 @dataclass(frozen=True)
 class MqttLinkSettings(BrokerSettings):
+    embedded: bool = field(default=False, metadata=about("boards use the host's own broker (mqtt.embedded), not a url"))
     max_devices: int = field(
         default=10_000,
         metadata=about("topics at a time; then the one silent longest makes way", low=1, high=60_000),
@@ -217,6 +218,16 @@ class UpstreamAddress(typing.NamedTuple):
 
 
 @dataclass(frozen=True)
+class AccessSettings:
+    nats: str = field(
+        default="", metadata=about("a nats-server that asks this host who may come, nats://HOST:PORT or tls://")
+    )
+    mosquitto: str = field(
+        default="", metadata=about("folder where files for Mosquitto are kept up to date, as `meuse access mosquitto`")
+    )
+
+
+@dataclass(frozen=True)
 class TrustSettings:
     links: list[str] = field(
         default_factory=lambda: ["serial"],
@@ -291,6 +302,7 @@ class Settings:
     ble: BleSettings = field(default_factory=BleSettings)
     sms: SmsSettings = field(default_factory=SmsSettings)
     upstream: UpstreamSettings = field(default_factory=UpstreamSettings)
+    access: AccessSettings = field(default_factory=AccessSettings)
     trust: TrustSettings = field(default_factory=TrustSettings)
     journal: JournalSettings = field(default_factory=JournalSettings)
     store: StoreSettings = field(default_factory=StoreSettings)
@@ -361,7 +373,9 @@ def read_settings(table: dict[str, Any], name: str) -> Settings:
     _check_database(settings.store, f"{name}: store")
     _check_cluster(settings.cluster, f"{name}: cluster")
     for number, broker in enumerate(settings.mqtt_link):
-        _check_broker(broker, f"{name}: mqtt_link[{number}]")
+        _check_mqtt_link(broker, settings.mqtt, f"{name}: mqtt_link[{number}]")
+    if settings.access.nats:
+        _check_nats(settings, f"{name}: access.nats")
     if settings.lorawan != LorawanSettings():
         _check_broker(settings.lorawan, f"{name}: lorawan")
     if not APPLICATION.fullmatch(settings.lorawan.application):
@@ -518,6 +532,23 @@ def _check_cluster(cluster: ClusterSettings, where: str) -> None:
             raise ConfigError(f"{where}.servers: not the address of a NATS server", "for example nats://10.0.0.1:4222")
     if not re.fullmatch(r"[a-z0-9][a-z0-9-]{0,31}", cluster.name):
         raise ConfigError(f"{where}.name = {cluster.name!r} is no name", "small letters, digits and -, such as meuse")
+
+
+def _check_mqtt_link(link: MqttLinkSettings, mqtt: MqttSettings, where: str) -> None:
+    if not link.embedded:
+        _check_broker(link, where)
+    elif link.url:
+        raise ConfigError(f"{where}: both url and embedded are given", "leave one of them out")
+    elif not mqtt.embedded:
+        raise ConfigError(f"{where}.embedded: there is no broker of our own", "write [mqtt] embedded = true")
+
+
+def _check_nats(settings: Settings, where: str) -> None:
+    if settings.mqtt.embedded:
+        raise ConfigError(f"{where}: the broker of our own asks by itself", "leave one of them out")
+    parts = urllib.parse.urlsplit(settings.access.nats)
+    if parts.scheme not in ("nats", "tls") or not parts.hostname or parts.username or parts.path.strip("/"):
+        raise ConfigError(f"{where} is no address of a nats-server", "such as nats://127.0.0.1:4222, without a user")
 
 
 def parse_duration(text: str) -> int:

@@ -5,7 +5,9 @@ by the commit queue, in front of the first record of that stream.
 """
 
 import logging
+import secrets
 from collections.abc import Callable
+from typing import NamedTuple
 
 from meuse_protocol.host_stream import StreamState
 from meuse_protocol.rate import Rate
@@ -15,7 +17,7 @@ from meuse.errors import ConfigError
 from meuse.journal.batch import Learned
 from meuse.journal.sql import Database
 from meuse.journal.threads import Journal
-from meuse.keys import DEVICE_ID, KeyStore
+from meuse.keys import DEVICE_ID, KEY_BYTES, KeyStore, check_device_id
 
 log = logging.getLogger(__name__)
 
@@ -99,13 +101,37 @@ class Identity:
         if not ours:
             log.error("stream %08x is of %s, not of %s", known.stream, known.device, state.device)
             state.device = known.device
-            state.set_keys(self.keys(known.device) or [])
+            self._set_keys(state)
             state.pending.clear()
         return ours
 
     def locked(self, device: str) -> bool:
         """It has a key file, so nobody speaks for it without a key, even if the file is broken."""
         return self._keys.exists(device)
+
+    def rekey(self, device: str) -> bool:
+        """Its key file changed: what is not written with a key that holds now is refused from now on, on every link.
+
+        -> whether it may still speak.
+        """
+        keys = self.keys(device)
+        for state in self._states.values():
+            if state.device != device:
+                continue
+            in_use = state.keys[:1]
+            self._set_keys(state)
+            if in_use and in_use[0] in state.keys:
+                state.prefer(state.keys.index(in_use[0]))  # until the board is heard with another
+        if keys:
+            self.keyless.discard(device)
+        return keys is not None
+
+    def _set_keys(self, state: StreamState) -> None:
+        """A device whose key was taken away gets one that nobody has: no key at all would mean that none is needed."""
+        keys = self.keys(state.device)
+        if keys is None and self.locked(state.device):
+            keys = [secrets.token_bytes(KEY_BYTES)]
+        state.set_keys(keys or [])
 
     def bind(self, stream: int, device: str) -> StreamState:
         """A verified HELLO brought a new stream."""
@@ -170,6 +196,41 @@ def add_devices(db: Database, devices: list[str], now_ms: int) -> None:
         "INSERT INTO devices VALUES(?, ?, ?, ?) ON CONFLICT DO NOTHING",
         [(device, DEFAULT_TENANT, DEFAULT_SITE, now_ms) for device in devices],
     )
+
+
+class Home(NamedTuple):
+    """Where a device belongs."""
+
+    tenant: str = DEFAULT_TENANT
+    site: str = DEFAULT_SITE
+
+
+# In `meta`: how often a device was given another place.
+PLACED = "devices_placed"
+
+
+def place(db: Database, device: str, tenant: str | None, site: str | None, now_ms: int) -> Home:
+    """Part of the caller's transaction, which may be another process's: give it a tenant, a site, or both."""
+    add_devices(db, [check_device_id(device)], now_ms)
+    for column, name in (("tenant", tenant), ("site", site)):
+        if name is not None:
+            if not DEVICE_ID.fullmatch(name):
+                raise ConfigError(f"{name!r} is no name of a {column}", "use 1 to 32 of a-z, 0-9 and -, not - first")
+            db.execute(f"UPDATE devices SET {column} = ? WHERE device = ?", (name, device))
+    counted = (PLACED, str(placed(db) + 1))
+    db.execute("INSERT INTO meta VALUES(?, ?) ON CONFLICT(key) DO UPDATE SET value = excluded.value", counted)
+    return Home(*db.execute("SELECT tenant, site FROM devices WHERE device = ?", (device,)).fetchone())
+
+
+def placed(db: Database) -> int:
+    """Changes whenever a device was given another place."""
+    row = db.execute("SELECT value FROM meta WHERE key = ?", (PLACED,)).fetchone()
+    return int(row[0]) if row else 0
+
+
+def places(db: Database) -> dict[str, Home]:
+    """Of every known device."""
+    return {device: Home(*where) for device, *where in db.execute("SELECT device, tenant, site FROM devices")}
 
 
 def _read_all(db: Database) -> tuple[dict[int, _Row], list[str]]:

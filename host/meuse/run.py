@@ -18,6 +18,12 @@ from typing import Any
 from starlette.applications import Starlette
 
 from meuse import announced, catalog, housekeeping, postgres
+from meuse.access import nats_account, rights
+from meuse.access.backends import Backends
+from meuse.access.mosquitto import MosquittoFiles
+from meuse.access.nats_account import NatsAccount
+from meuse.access.rights import Rights
+from meuse.access.watch import AccessWatch
 from meuse.bridge import Bridge
 from meuse.bus_session import Bus
 from meuse.clock import Clock
@@ -29,7 +35,7 @@ from meuse.console_log import FOLDER as CONSOLE_FOLDER
 from meuse.console_log import ConsoleLogs
 from meuse.descriptors import Shares
 from meuse.errors import HostError, JournalBusy, JournalError
-from meuse.identity import Identity
+from meuse.identity import Identity, Home
 from meuse.journal.commit import CommitQueue
 from meuse.journal.database import FILE_NAME
 from meuse.journal.leader import Leader
@@ -75,6 +81,8 @@ LAKE_FINISH_S = 30.0
 
 # The same for a store: what it does not get now it gets at the next start.
 STORE_FINISH_S = 10.0
+# A nats-server that asks who may come; beyond this the host starts all the same.
+CALLOUT_S = 5.0
 
 
 class Host:
@@ -83,12 +91,14 @@ class Host:
     journal: Journal
     commits: CommitQueue
     bridge: Bridge
+    access: AccessWatch
     lake: LakeWriter
     status: Status
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self.data = Path(settings.host.data)
+        self._keys = KeyStore(self.data / KEYS_FOLDER)
         self.clock = Clock()
         self.links: list[Link] = []
         self.tcp: list[TcpLink] = []
@@ -129,7 +139,7 @@ class Host:
         else:
             self.journal = await PostgresJournal.open(address, clock.utc_ms())
             self._leaders = {role: Leader(address, role) for role in ("host", *(["lake"] * settings.journal.lake))}
-        identity = await Identity.load(self.journal, KeyStore(data / KEYS_FOLDER), clock.utc_ms())
+        identity = await Identity.load(self.journal, self._keys, clock.utc_ms())
         known = await self.journal.read(announced.load)
         console = ConsoleLogs(data / CONSOLE_FOLDER, settings.console.keep_bytes)
         self.bridge = Bridge(identity, known, console, clock, settings.trust.links)
@@ -143,6 +153,7 @@ class Host:
         self._begin({"status": self.status.run()})
         if not settings.upstream.url:  # else its host gives the commands: a board counts them
             self._begin({"commands": Commander(self.journal, self.bridge, self._leads).run()})
+        await self._start_access(identity)
 
     def _start_work(self) -> None:
         """What of several hosts with one journal only one does; the only host does it all."""
@@ -166,6 +177,31 @@ class Host:
     def _begin(self, works: dict[str, Coroutine[Any, Any, None]]) -> None:
         for name, work in works.items():
             self._beside.append(asyncio.create_task(work, name=name))
+
+    async def _start_access(self, identity: Identity) -> None:
+        """Who may come is known before anybody does."""
+        self.access = AccessWatch(self.journal, identity, self._keys, Backends(self.data), self.bridge)
+        await self.access.open()
+        if self.settings.access.mosquitto:
+            files = MosquittoFiles(Path(self.settings.access.mosquitto), self.access.register, self._topics_rights())
+            await files.update()
+            self.access.changed.append(files.update)
+        self.access.moved.append(self._moved)
+        self._beside.append(asyncio.create_task(self.access.run(), name="access"))
+
+    def _topics_rights(self) -> Rights:
+        return rights.of_topics(self.settings.mqtt.discovery)
+
+    async def _start_callout(self, url: str, account: NatsAccount) -> None:
+        """Answers a nats-server, which is waited for a while: until then it lets nobody in."""
+        from meuse.access.callout import Callout  # needs nats-py, which only a broker does
+
+        callout = Callout(self.access.register, account, url)
+        self.access.changed.append(callout.recheck)
+        self._beside.append(asyncio.create_task(callout.run(), name="callout"))
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(CALLOUT_S):
+                await callout.ready.wait()
 
     async def _start_readers(self) -> None:
         """Those that are not wanted any more wait for nothing; with a shared journal another host may want them."""
@@ -213,7 +249,8 @@ class Host:
         for port in self.settings.serial:
             await self._start_link(SerialLink(port.port, port.baud, self.bridge.opened))
         for table in self.settings.mqtt_link:
-            await self._start_link(MqttLink(table, self.bridge.opened, KeyStore(self.data / KEYS_FOLDER).devices()))
+            own = self.broker.access.address() if self.broker and table.embedded else None
+            await self._start_link(MqttLink(table, self.bridge.opened, self._boards_with_key(), own))
         if self.settings.sms.port:
             await self._start_link(SmsLink(self.settings.sms, self.bridge.opened, self.bridge.count))
         if self.settings.lorawan.url:
@@ -225,9 +262,16 @@ class Host:
         if self.settings.ble.devices or self.settings.ble.service:
             await self._start_link(BleLink(self.settings.ble, self.bridge.opened, load_bleak(), self.bridge.count))
 
+    def _boards_with_key(self) -> list[str]:
+        """TENANT/DEVICE of each."""
+        places = self.access.register.places
+        return [f"{places.get(device, Home()).tenant}/{device}" for device in self._keys.devices()]
+
     async def _start_topics(self) -> None:
         """Publishing begins before the first board is heard."""
         mqtt = self.settings.mqtt
+        if self.settings.access.nats:
+            await self._start_callout(self.settings.access.nats, nats_account.of(self.data))
         if not mqtt.wanted:
             if not self.journal.shared:  # another host may publish
                 await self.journal.write(progress.forget)
@@ -237,6 +281,8 @@ class Host:
             await self.broker.start()
             self._beside.append(asyncio.create_task(self.broker.run(), name="broker"))
             log.info("a broker of our own at %s:%d", self.broker.access.host, self.broker.access.port)
+            self.broker.access.introduce(self.access.register)
+            await self._start_callout(self.broker.access.client_url, self.broker.account)
         address = self.broker.access.address() if self.broker else broker.address(mqtt, "mqtt")
         secure = broker.secure(mqtt, "mqtt") if address.tls else None
         live_ms, silent_ms = parse_duration(mqtt.live_within), parse_duration(mqtt.silent_after)
@@ -265,6 +311,10 @@ class Host:
             topics.close()
             if not self._leads():
                 self.topics = None  # it is another host's now
+
+    async def _moved(self) -> bool:
+        """Devices have another tenant or site; of several hosts the one that publishes has to know."""
+        return self.topics is None or await self.topics.moved()
 
     async def _start_link(self, link: Link) -> None:
         self.links.append(link)

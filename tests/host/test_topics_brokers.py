@@ -66,7 +66,7 @@ def test_a_broker_of_our_own_lives_and_ends_with_the_host(tmp_path: Path) -> Non
             first = host.broker.process.pid
             host.broker.process.kill()
             await until(lambda: host.broker and host.broker.starts == 2, "it is started again")
-            wait_for(lambda: backend.listens, "the backend is back before the host")
+            await until(lambda: backend.listens, "the backend is back")
             board.measure(5)
             await heard_all(backend, board)
             assert host.broker.process.pid != first

@@ -11,7 +11,7 @@ from contextlib import contextmanager, suppress
 
 import typer
 
-from meuse.cli import debug, devices, doctor, importing, query, run, send, sim, tail, work
+from meuse.cli import access, debug, devices, doctor, importing, query, run, send, sim, tail, work
 from meuse.errors import HostError
 from meuse.invocation import meuse
 
@@ -32,7 +32,7 @@ def _commands() -> None:
 
 
 # Each module registers its own commands; the order here is the order of `meuse --help`.
-for module in (run, sim, devices, query, tail, send, importing, work, doctor, debug):
+for module in (run, sim, devices, access, query, tail, send, importing, work, doctor, debug):
     module.register(app)
 
 

@@ -79,10 +79,10 @@ def _ask(where: "Place", request: "Request") -> None:
         known_or_raise("device", [request.device], {name for (name,) in db.execute("SELECT device FROM devices")})
         table.ask(db, request, Clock().utc_ms())
 
-    _write(where, work)
+    write_between(where, work)
 
 
-def _write(where: "Place", work: Any) -> None:
+def write_between(where: "Place", work: Any) -> None:
     """One short transaction between those of the host."""
     db = where.open_writer()
     try:
@@ -132,7 +132,7 @@ def _confirm(where: "Place", request: "Request") -> None:
     if not sys.stdin.isatty():
         print("a dangerous op: say --yes to have it confirmed", file=sys.stderr)
     elif typer.confirm(f"{request.op} on {request.device} now?"):
-        _write(where, lambda db: table.confirm(db, request.id))
+        write_between(where, lambda db: table.confirm(db, request.id))
 
 
 def _status(command: "Command") -> int:

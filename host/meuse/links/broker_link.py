@@ -10,7 +10,7 @@ import asyncio
 import logging
 from collections import OrderedDict
 
-from meuse.config import BrokerSettings
+from meuse.config import BrokerAddress, BrokerSettings
 from meuse.links import Opened, Receiver, broker
 from meuse.links.broker import BrokerConnection
 from meuse.links.steady import Steady
@@ -30,9 +30,16 @@ class BrokerLink:
     peer_class: "type[Peer]"
 
     def __init__(
-        self, settings: BrokerSettings, section: str, topics: str, opened: Opened, max_sessions: int, idle_s: float
+        self,
+        settings: BrokerSettings,
+        section: str,
+        topics: str,
+        opened: Opened,
+        max_sessions: int,
+        idle_s: float,
+        embedded: BrokerAddress | None = None,
     ) -> None:
-        self._broker = broker.address(settings, section)
+        self._broker = embedded or broker.address(settings, section)
         self._secure = broker.secure(settings, section) if self._broker.tls else None
         self._topics = topics
         self._opened = opened

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 
 from meuse_protocol.messages import NEED, NEED_HELLO, record, splice
 
-from meuse.config import MqttLinkSettings
+from meuse.config import BrokerAddress, MqttLinkSettings
 from meuse.links import Opened
 from meuse.links.broker_link import BrokerLink, Peer
 
@@ -29,10 +29,13 @@ class MqttLink(BrokerLink):
     kind = KIND
     peer_class = Peer
 
-    def __init__(self, settings: MqttLinkSettings, opened: Opened, devices: Iterable[str]) -> None:
-        super().__init__(settings, "mqtt_link", TOPICS, opened, settings.max_devices, IDLE_S)
+    def __init__(
+        self, settings: MqttLinkSettings, opened: Opened, boards: Iterable[str], embedded: BrokerAddress | None = None
+    ) -> None:
+        """boards: TENANT/DEVICE of those that are known. embedded: the host's own broker, instead of a url."""
+        super().__init__(settings, "mqtt_link", TOPICS, opened, settings.max_devices, IDLE_S, embedded)
         self._max_called = settings.max_devices
-        self._called = {f"default/{device}" for device in devices}  # whom to call: these, and who was heard
+        self._called = set(boards)  # whom to call: these, and who was heard
         self.foreign = 0  # messages on topics no board has
 
     def connected(self) -> None:

@@ -2,13 +2,13 @@
 
 What it needs to know is made at the first start and kept under `data/broker`, readable by the host alone: ports and
 passwords in access.json, the server's own settings in nats.conf. Everything in it may be lost: the journal has it.
+It asks the host who may come (access/callout.py).
 """
 
 import asyncio
 import contextlib
 import json
 import logging
-import os
 import secrets
 import shutil
 import socket
@@ -16,6 +16,9 @@ import sys
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
+from meuse.access import nats_account, rights, secret_file
+from meuse.access.nats_account import NatsAccount
+from meuse.access.register import Register
 from meuse.config import BrokerAddress, parse_address
 from meuse.errors import HostError
 
@@ -60,6 +63,16 @@ class Access(NamedTuple):
         client_id = f"meuse-host-{secrets.token_hex(4)}"
         return BrokerAddress(self.reachable, self.port, False, HOST_USER, self.passwords[HOST_USER], client_id)
 
+    @property
+    def client_url(self) -> str:
+        """Where it is asked questions in its own protocol."""
+        return f"nats://127.0.0.1:{self.client_port}"
+
+    def introduce(self, register: Register) -> None:
+        """The users that it has made for itself."""
+        register.fixed[HOST_USER] = (self.passwords[HOST_USER], rights.EVERYTHING)
+        register.fixed[READER] = (self.passwords[READER], rights.READER)
+
 
 def known(data: Path) -> Access | None:
     """As it was made at the first start; None before. Raises HostError when the file makes no sense."""
@@ -88,6 +101,7 @@ class EmbeddedBroker:
     def __init__(self, data: Path, listen: str) -> None:
         self._folder = data / FOLDER
         self._binary = binary()
+        self.account = nats_account.of(data)
         self.access = self._access(data, listen)
         self.process: asyncio.subprocess.Process | None = None
         self.starts = 0
@@ -166,20 +180,19 @@ class EmbeddedBroker:
         client_port = before.client_port if before else _free_port("127.0.0.1")
         kept = before.port if before and not port else port
         access = Access(host, kept or _free_port(host), client_port, passwords)
-        self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        _write_secret(self._folder / ACCESS, json.dumps(access._asdict(), indent=1) + "\n")
-        _write_secret(self._folder / CONFIG, _config(self._folder.absolute(), access))
+        secret_file.folder(self._folder)
+        secret_file.write(self._folder / ACCESS, json.dumps(access._asdict(), indent=1) + "\n")
+        secret_file.write(self._folder / CONFIG, _config(self._folder.absolute(), access, self.account))
         return access
 
 
-def _config(folder: Path, access: Access) -> str:
-    """nats-server's settings. A reader needs both forms of a subject: `meuse/#` is `meuse` and `meuse.>` there."""
+def _config(folder: Path, access: Access, account: NatsAccount) -> str:
+    """nats-server's settings."""
 
     def quoted(value: Any) -> str:
         return json.dumps(str(value))
 
     host = f"[{access.host}]" if ":" in access.host else access.host
-    reads = '["meuse", "meuse.>", "homeassistant", "homeassistant.>", "$MQTT.sub.>"]'
     return f"""server_name: meuse
 listen: "127.0.0.1:{access.client_port}"
 log_file: {quoted(folder / "log")}
@@ -187,23 +200,7 @@ logfile_size_limit: 1MB
 logfile_max_num: 2
 jetstream {{ store_dir: {quoted(folder / "jetstream")}, sync_interval: always, max_file_store: 1GB }}
 mqtt {{ listen: "{host}:{access.port}" }}
-authorization {{
-  users: [
-    {{ user: {HOST_USER}, password: {quoted(access.passwords[HOST_USER])} }}
-    {{ user: {READER}, password: {quoted(access.passwords[READER])},
-       permissions: {{ subscribe: {reads}, publish: {{ deny: ">" }} }} }}
-  ]
-}}
-"""
-
-
-def _write_secret(path: Path, text: str) -> None:
-    """Whole or not at all, for this user's eyes only."""
-    unfinished = path.with_name(path.name + ".tmp")
-    unfinished.unlink(missing_ok=True)
-    with os.fdopen(os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
-        file.write(text)
-    unfinished.replace(path)
+{account.lines()}"""
 
 
 def _free_port(host: str) -> int:

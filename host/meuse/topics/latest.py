@@ -102,6 +102,14 @@ class Latest:
             news = True
         return news
 
+    def move(self, origin: Origin) -> bool:
+        """Its device belongs there now -> whether it has values that stood elsewhere."""
+        known = self.devices.get(origin.device)
+        if known is None or known.origin == origin:
+            return False
+        known.origin = origin
+        return True
+
     def message(self, device: str, now_ms: int) -> tuple[str, bytes]:
         """(topic, payload); ages count up to now."""
         known = self.devices[device]

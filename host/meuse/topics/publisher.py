@@ -32,7 +32,7 @@ from meuse.topics import forms, homeassistant, progress
 from meuse.topics.forms import Timed
 from meuse.topics.lane import Entry, Lane
 from meuse.topics.latest import Latest
-from meuse.topics.names import HOST_STATE, LATEST, ROOT, moment
+from meuse.topics.names import HOST, HOST_STATE, LATEST, ROOT, moment
 from meuse.topics.reader import TAKE_RECORDS, Message, Reader, Taken
 from meuse.topics.shelf import Shelf
 from meuse.topics.watch import Watch, heard_before
@@ -133,11 +133,19 @@ class Publisher:
         for topic in self._shelf.topics():
             if not topic.startswith((f"{ROOT}/", self._options.discovery + "/")):
                 self._shelf.clear(topic)  # announced under a prefix that is not wanted any more
+        self._put_right()
         silent_ms = self._options.silent_after_ms
         self._watch = Watch(
             self._bridge, self._reader, self._latest, self._shelf, silent_ms, self._bridge.commits.event
         )
         self._journal.grown.append(self._grown)
+
+    async def moved(self) -> bool:
+        """Devices have another tenant or site: what stands under the old name goes, and comes under the new one."""
+        await self._journal.read(self._reader.learn_anew)
+        self._watch.moved(self._put_right())
+        self._wake.set()
+        return True
 
     async def run(self) -> None:
         """Until cancelled. Trouble with broker or disk is told and tried again, never raised."""
@@ -212,6 +220,20 @@ class Publisher:
             for block, when in found:
                 self._take_readings(block, when)
             after = after_that or live
+
+    def _put_right(self) -> set[str]:
+        """Clears retained messages under names that no device has now -> whose they were."""
+        moved = set()
+        for topic in self._shelf.topics():
+            origin = _origin_in(topic)
+            if origin is not None and self._reader.origin_of(origin.device) != origin:
+                self._shelf.clear(topic)
+                moved.add(origin.device)
+        for device in moved:
+            if self._latest.move(self._reader.origin_of(device)):
+                self._news.add(device)
+        self._announced = {one for one in self._announced if one[0] not in moved}
+        return moved
 
     async def _expire(self) -> None:
         """What has waited for a day goes as it is."""
@@ -432,6 +454,14 @@ class Publisher:
             lane.settle()
         for id in self._backlog.settle():
             self._late.discard(id)
+
+
+def _origin_in(topic: str) -> Origin | None:
+    """Of `meuse/<tenant>/<site>/<device>/...`; None for what is no device's."""
+    parts = topic.split("/")
+    if len(parts) < 5 or parts[0] != ROOT or topic.startswith(f"{HOST}/"):
+        return None
+    return Origin(device=parts[3], tenant=parts[1], site=parts[2])
 
 
 def _copy(ids: RangeSet) -> RangeSet:

@@ -171,6 +171,11 @@ class Reader:
         """Everything that is known now."""
         self._learn(db, [])
 
+    def learn_anew(self, db: Database) -> None:
+        """Devices may have another tenant or site."""
+        self._facts_id = -1
+        self._learn(db, [])
+
     def _records(self, db: Database, first: int, last: int | None) -> list[Stored]:
         rows = db.execute(
             f"SELECT {_COLUMNS} FROM records WHERE id >= ? AND id <= coalesce(?, id) ORDER BY id LIMIT ?",

@@ -63,6 +63,13 @@ class Watch:
             if count % TOGETHER == 0:
                 await asyncio.sleep(0)
 
+    def moved(self, devices: set[str]) -> None:
+        """They have another tenant or site: all that is to be told of them is told anew."""
+        for device in devices:
+            self._told.pop(device, None)
+        for under in [under for under in self._firing if under.split("/")[3] in devices]:
+            del self._firing[under]
+
     def _look(self, device: str, before: Heard, now_ms: int) -> None:
         origin = self._reader.origin_of(device)
         known = self._bridge.presences.devices.get(device)
