@@ -16,7 +16,7 @@ from meuse.journal.sql import Database
 SHARE: Final = 3
 
 
-def lease_of(command: Command) -> int:
+def lease_of(command: Command | Request) -> int:
     """As it was asked for, ms; ConfigError where it was not."""
     given = dict(zip(command.arg[::2], command.arg[1::2], strict=False))
     lease = given.get("lease_ms")

@@ -5,6 +5,7 @@ arrival: an expiry is a moment, or a length of time from `sent_at`.
 """
 
 import json
+import re
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
@@ -14,8 +15,11 @@ from meuse.commands.table import ID, Request
 from meuse.errors import ConfigError
 from meuse.query.selection import parse_length
 
-# The largest command that still travels in one packet is far below this.
+# Of a request; and of its arguments, so that a command travels in one packet on any link but LoRa.
 MAX_BYTES: Final = 4096
+ARGUMENTS_MAX: Final = 512
+
+OP: Final = re.compile(r"[a-z0-9][a-z0-9_-]{0,31}")
 
 # What is settled is forgotten a day later at the earliest (`journal.keep_days`): until then the same id is the same
 # command, and from then on its own expiry keeps it from acting a second time.
@@ -61,7 +65,7 @@ class Unfit(ConfigError):
 def read(payload: bytes, device: str, now_ms: int, held_back: bool) -> Wanted:
     """Raises Unfit. held_back: it may have been on its way for long (a broker); else it has come straight."""
     if len(payload) > MAX_BYTES:
-        raise Unfit(None, f"{len(payload)} bytes are more than {MAX_BYTES}")
+        raise Unfit(None, f"more than {MAX_BYTES} bytes")
     try:
         form = json.loads(payload, object_pairs_hook=_once)
     except (ValueError, RecursionError) as error:
@@ -110,8 +114,12 @@ def _wanted(form: dict[str, Any], id: str, device: str, now_ms: int, held_back: 
 def _request(form: dict[str, Any], id: str, device: str, now_ms: int, sent_ms: int | None, held_back: bool) -> Request:
     expires_ms = _expires(form, now_ms, sent_ms, held_back)
     until, within_ms = words.done_when(_text(form, "done_when")) if "done_when" in form else (None, None)
-    arg = _arguments(form)
-    return Request(id, device, _text(form, "op"), arg, expires_ms, until, within_ms, _flag(form, "confirm"))
+    arg, op = _arguments(form), _text(form, "op")
+    if not OP.fullmatch(op):
+        raise ConfigError("no op can be called so")
+    if len(json.dumps(arg)) > ARGUMENTS_MAX:
+        raise ConfigError("the arguments are too long")
+    return Request(id, device, op, arg, expires_ms, until, within_ms, _flag(form, "confirm"))
 
 
 def _arguments(form: dict[str, Any]) -> list[Any]:

@@ -25,9 +25,11 @@ FOLDER: Final = "broker"
 ACCESS: Final = "access.json"
 CONFIG: Final = "nats.conf"
 
-# Who publishes, and who only reads.
+# Who publishes, who only reads, and who may send commands as well.
 HOST_USER: Final = "meuse"
 READER: Final = "reader"
+COMMANDER: Final = "commander"
+USERS: Final = (HOST_USER, READER, COMMANDER)
 
 READY_S: Final = 10.0
 LOOK_S: Final = 0.02
@@ -162,7 +164,7 @@ class EmbeddedBroker:
     def _access(self, data: Path, listen: str) -> Access:
         host, port = parse_address(listen, "mqtt.listen")
         before = known(data)
-        passwords = before.passwords if before else {user: secrets.token_urlsafe(18) for user in (HOST_USER, READER)}
+        passwords = {user: secrets.token_urlsafe(18) for user in USERS} | (before.passwords if before else {})
         client_port = before.client_port if before else _free_port("127.0.0.1")
         kept = before.port if before and not port else port
         access = Access(host, kept or _free_port(host), client_port, passwords)
@@ -192,6 +194,8 @@ authorization {{
     {{ user: {HOST_USER}, password: {quoted(access.passwords[HOST_USER])} }}
     {{ user: {READER}, password: {quoted(access.passwords[READER])},
        permissions: {{ subscribe: {reads}, publish: {{ deny: ">" }} }} }}
+    {{ user: {COMMANDER}, password: {quoted(access.passwords[COMMANDER])},
+       permissions: {{ subscribe: {reads}, publish: ["meuse.*.*.*.command"] }} }}
   ]
 }}
 """
