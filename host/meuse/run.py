@@ -109,6 +109,7 @@ class Host:
         self.command_topics: CommandTopics | None = None
         self._make_command_topics: Callable[[], CommandTopics] | None = None
         self.api: list[WebServer] = []
+        self.commands_api: CommandsApi | None = None
         self._lock: int | None = None
         self._committing: asyncio.Task[None] | None = None
         self._beside: list[asyncio.Task[None]] = []
@@ -347,8 +348,8 @@ class Host:
         found = self.settings.api
         if not found.listen:
             return
-        api = CommandsApi(self.journal, self.desk, TokenFile(self.data), self.clock)
-        app = Starlette(routes=[*api.routes])
+        self.commands_api = CommandsApi(self.journal, self.desk, TokenFile(self.data), self.clock)
+        app = Starlette(routes=[*self.commands_api.routes])
         for address in found.listen:
             server = WebServer(
                 *parse_address(address, "api.listen"), app, self._shares.of(found.max_connections), "api.listen"

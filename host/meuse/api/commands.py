@@ -37,7 +37,7 @@ class CommandsApi:
     def __init__(self, journal: SqliteJournal, desk: Desk, access: Access, clock: Clock) -> None:
         self._journal = journal
         self._desk = desk
-        self._access = access
+        self.access = access
         self._clock = clock
         one = "/api/commands/{id:path}"
         self.routes = [
@@ -51,7 +51,7 @@ class CommandsApi:
     def _allowed(self, answer: Answer, commands: bool = False) -> Callable[[Request], Awaitable[Response]]:
         async def guarded(request: Request) -> Response:
             scheme, _, token = request.headers.get("authorization", "").partition(" ")
-            permission = self._access.may(token.strip()) if scheme.lower() == "bearer" else None
+            permission = self.access.may(token.strip()) if scheme.lower() == "bearer" else None
             if permission is None:
                 return _says(401, "send the token: Authorization: Bearer ...", {"WWW-Authenticate": "Bearer"})
             if commands and not permission.may_command:
