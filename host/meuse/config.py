@@ -389,6 +389,9 @@ def read_settings(table: dict[str, Any], name: str) -> Settings:
         _check_ble(settings.ble, f"{name}: ble", bool({"devices", "service"} & table["ble"].keys()))
     _check_sms(settings.sms, f"{name}: sms")
     _check_upstream(settings.upstream, f"{name}: upstream")
+    if settings.upstream.url and (settings.mqtt.commands or settings.api.listen):
+        where = "mqtt.commands" if settings.mqtt.commands else "api.listen"
+        raise ConfigError(f"{name}: {where}: commands come from the host upstream", "ask there, and leave it out here")
     if settings.upstream.url and settings.journal.url:
         raise ConfigError(f"{name}: upstream.url: hosts that share a journal need none", "leave one of them out")
     for link in settings.trust.links:

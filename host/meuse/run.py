@@ -296,6 +296,7 @@ class Host:
         try:
             await topics.run()
         finally:
+            topics.close()
             if not self._leads():
                 self.command_topics = None
 

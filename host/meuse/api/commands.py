@@ -19,7 +19,7 @@ from meuse.commands.desk import Desk, Inquiry, Verdict
 from meuse.commands.request import Confirm, Renew, Unfit
 from meuse.errors import ConfigError, JournalError
 from meuse.identity import DEFAULT_TENANT
-from meuse.journal.sqlite import SqliteJournal
+from meuse.journal.threads import Journal
 from meuse.query.selection import parse_length
 
 BODY_S: Final = 30.0
@@ -34,7 +34,7 @@ Answer = Callable[[Request, Permission], Awaitable[Response]]
 class CommandsApi:
     """`access`: whose token it is."""
 
-    def __init__(self, journal: SqliteJournal, desk: Desk, access: Access, clock: Clock) -> None:
+    def __init__(self, journal: Journal, desk: Desk, access: Access, clock: Clock) -> None:
         self._journal = journal
         self._desk = desk
         self.access = access

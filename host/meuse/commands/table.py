@@ -208,7 +208,7 @@ def states(db: Database, command: str, after: int) -> list[tuple[int, int, str, 
 
 
 def _note(db: Database, command: str, at_ms: int, state: str, detail: str, facts: Facts | None = None) -> None:
-    """Numbers of states are in the order of their commits, so that whoever reads on misses none: one writer at a time."""
+    """Numbered in the order of the commits, so that whoever reads on misses none: one writer at a time."""
     db.execute("UPDATE command_cids SET next_cid = next_cid + 1 WHERE stream = 0")
     known = json.dumps(facts, default=_hex) if facts else None
     db.execute(

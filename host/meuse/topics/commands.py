@@ -44,8 +44,10 @@ TOPIC: Final = re.compile(rf"{ROOT}/({DEVICE_ID.pattern})/({DEVICE_ID.pattern})/
 TOGETHER: Final = 100
 WINDOW: Final = 100
 
-# Requests that wait for the database, of 4 kB at most; then nothing is read from the broker.
-WAITING: Final = 256
+# Requests that wait for the database, of 4 kB at most: as many as nats-server has under way (Mosquitto: 20), and fewer
+# with QoS 0, which no broker bounds. Reading is never held: the broker's own acknowledgements come on the same way.
+WAITING: Final = 1024
+WAITING_PLAIN: Final = 256
 
 # Refusals that are told, of one topic in a minute, and what goes to `event`, of all; the rest is counted.
 REFUSALS: Final = 60
@@ -120,6 +122,10 @@ class CommandTopics:
         """Write how far it has come; raises JournalError."""
         await self._save(self._lane.done)
 
+    def close(self) -> None:
+        """It is told nothing any more."""
+        self._desk.watchers.remove(self._wake.set)
+
     @property
     def connected(self) -> bool:
         return self._connection is not None
@@ -174,10 +180,11 @@ class CommandTopics:
 
     def _message(self, message: MQTTMessage) -> None:
         """Something came; what is too long is not kept in memory."""
+        if len(self._came) >= (WAITING if message.qos else WAITING_PLAIN):
+            self._bridge.count("commands_dropped")  # with QoS 1 it comes again, since nobody acknowledges it
+            return
         message.payload = message.payload[: request.MAX_BYTES + 1]
         self._came.append(message)
-        if len(self._came) >= WAITING and self._connection is not None:
-            self._connection.hold(True)
         self._wake.set()
 
     def _acknowledged(self, number: int) -> None:
@@ -229,8 +236,6 @@ class CommandTopics:
                 await self._refuse(connection, message, found.id, refusal)
             else:
                 connection.acknowledge(message)
-        if len(self._came) < WAITING // 2:
-            connection.hold(False)
         return len(batch)
 
     def _read(self, connection: BrokerConnection, message: MQTTMessage) -> Inquiry | Unfit | None:
