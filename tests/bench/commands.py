@@ -8,6 +8,7 @@ the broker. What is measured is the way of a command through broker, database an
 
 import asyncio
 import json
+import socket
 import statistics
 import sys
 import tempfile
@@ -39,6 +40,7 @@ class Backend:
         self._client.on_connect = lambda *_: self._client.subscribe("meuse/+/+/+/command/+", 1)
         self._client.on_subscribe = lambda *_: setattr(self, "listens", True)
         self._client.on_message = self._message
+        self._client.on_socket_open = lambda client, _, sock: sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._client.max_inflight_messages_set(1000)
         self._client.connect("127.0.0.1", port)
         self._client.loop_start()
