@@ -158,6 +158,8 @@ class MqttSettings(BrokerSettings):
     silent_after: str = field(default="35min", metadata=about("who is not heard for so long is silent"))
     raw: bool = field(default=False, metadata=about("readings as msgpack as well, under raw/"))
     commands: bool = field(default=False, metadata=about("take commands from whoever may publish there"))
+    commands_user: str = field(default="", metadata=about("who we are for commands, where one user has one connection"))
+    commands_password_file: str = field(default="", metadata=about("file that holds that user's password"))
     discovery: str = field(
         default="", metadata=about('announce sensors to Home Assistant under this prefix, "homeassistant"; "": no')
     )
@@ -511,6 +513,10 @@ def _check_mqtt(mqtt: MqttSettings, where: str) -> None:
         raise ConfigError(f"{where}: both url and embedded are given", "leave one of them out")
     if mqtt.url:
         _check_broker(mqtt, where)
+    if (mqtt.commands_user or mqtt.commands_password_file) and not (mqtt.commands and mqtt.url):
+        raise ConfigError(f"{where}.commands_user: is for commands = true and a url", "leave it out")
+    if mqtt.commands_password_file and not mqtt.commands_user:
+        raise ConfigError(f"{where}.commands_password_file: whose password is it?", "name commands_user")
     if mqtt.commands and not mqtt.wanted:
         raise ConfigError(f"{where}.commands: there is no broker", "name one with url, or set embedded = true")
     parse_address(mqtt.listen, f"{where}.listen")

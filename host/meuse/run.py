@@ -255,9 +255,8 @@ class Host:
         live_ms, silent_ms = parse_duration(mqtt.live_within), parse_duration(mqtt.silent_after)
         options = Options(live_ms, silent_ms, mqtt.raw, mqtt.discovery)
         if mqtt.commands:
-            self._make_command_topics = partial(
-                CommandTopics, self.journal, self.bridge, self.desk, address, secure
-            )
+            ours = broker.address_for_commands(mqtt, address)
+            self._make_command_topics = partial(CommandTopics, self.journal, self.bridge, self.desk, ours, secure)
         make = partial(Publisher, self.journal, self.bridge, self.clock, options, address, secure)
         if self._leaders:
             self._readers[progress.CURSOR] = partial(self._publish_while_leading, make)

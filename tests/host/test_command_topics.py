@@ -332,3 +332,29 @@ def test_a_board_that_does_not_answer_and_one_that_refuses(tmp_path: Path) -> No
         await backend.sees("open", "queued", "sent")
 
     play(tmp_path, "nats", scene)
+
+
+def test_a_broker_where_one_user_connects_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    secret = tmp_path / "password"
+    secret.write_text("two\n")
+
+    async def run(broker: Broker) -> None:
+        named = {"url": f"mqtt://meuse:one@127.0.0.1:{broker.port}", "commands": True}
+        named |= {"commands_user": "asked", "commands_password_file": str(secret)}
+        backend = Backend(broker.port, "meuse/#", user="backend", password="three")
+        await listening(backend)
+        async with running(tmp_path, mqtt=named) as host:
+            await connected(host)
+            board = board_on(tmp_path)
+            await board.connect(host.tcp[0].address)
+            for id in ("one", "two"):
+                backend.asks(form(id))
+                await backend.sees(id, "queued", "sent", "done")
+            await until(lambda: backend.of("state"), "the other connection is there as well")
+            board.unplug()
+        backend.close()
+
+    users = {"meuse": "one", "asked": "two", "backend": "three"}
+    with Broker("mosquitto", tmp_path / "broker", users, more=["use_username_as_clientid true"]) as broker:
+        asyncio.run(run(broker))
+    assert not [record for record in caplog.records if "trying again" in record.getMessage()]

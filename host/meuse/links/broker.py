@@ -17,7 +17,7 @@ from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode
 from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 
-from meuse.config import BrokerAddress, BrokerSettings, UpstreamSettings, parse_broker
+from meuse.config import BrokerAddress, BrokerSettings, MqttSettings, UpstreamSettings, parse_broker
 from meuse.errors import ConfigError
 
 KEEP_ALIVE_S = 60
@@ -274,13 +274,24 @@ def address(settings: BrokerSettings, where: str) -> BrokerAddress:
     broker = parse_broker(settings.url, f"{where}.url")
     if not settings.password_file:
         return broker
+    return broker._replace(password=_password(settings.password_file, f"{where}.password_file"))
+
+
+def address_for_commands(settings: MqttSettings, others: BrokerAddress) -> BrokerAddress:
+    """Where `others` go, under a name of its own if there is one. Raises ConfigError."""
+    if not settings.commands_user:
+        return others
+    file = settings.commands_password_file
+    password = _password(file, "mqtt.commands_password_file") if file else ""
+    return others._replace(user=settings.commands_user, password=password)
+
+
+def _password(file: str, where: str) -> str:
     try:
-        return broker._replace(password=Path(settings.password_file).read_text(encoding="utf-8").strip("\r\n"))
+        return Path(file).read_text(encoding="utf-8").strip("\r\n")
     except (OSError, UnicodeDecodeError) as error:
         why = getattr(error, "strerror", None) or error
-        raise ConfigError(
-            f"cannot read {where}.password_file {settings.password_file}: {why}", "one line, the password"
-        ) from error
+        raise ConfigError(f"cannot read {where} {file}: {why}", "one line, the password") from error
 
 
 def secure(settings: BrokerSettings | UpstreamSettings, where: str) -> ssl.SSLContext:
