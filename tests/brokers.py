@@ -54,8 +54,10 @@ class Broker:
         users: dict[str, str] | None = None,
         tls: Path | None = None,
         asks: bool = False,
+        more: list[str] | None = None,
     ) -> None:
         self._asks = asks
+        self._more = more or []  # lines of mosquitto.conf
         self.port = free_port()
         self.folder = folder
         self._folder_of_tls = tls
@@ -88,7 +90,7 @@ class Broker:
             of = self._folder_of_tls
             lines += [f"cafile {of / 'ca.pem'}", f"certfile {of / 'broker.pem'}", f"keyfile {of / 'broker.key'}"]
             lines += ["require_certificate true"] if self._asks else []
-        config.write_text("\n".join(lines) + "\n")
+        config.write_text("\n".join(lines + self._more) + "\n")
         return [binary, "-c", str(config)]
 
     def start(self) -> "Broker":

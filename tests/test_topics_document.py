@@ -16,6 +16,8 @@ SECTIONS = {
     "state": "state",
     "event": "event",
     "alert": "alert",
+    "command": "request",
+    "command/<id>": "commandState",
 }
 
 

@@ -17,6 +17,7 @@ from pathlib import Path
 from meuse import sim, storage_checks
 from meuse.access.backends import FOLDER as ACCESS_FOLDER
 from meuse.access.backends import Backends
+from meuse.api import token
 from meuse.config import Settings, TlsSettings, UpstreamSettings, parse_address
 from meuse.descriptors import Shares
 from meuse.errors import ConfigError, HostError
@@ -57,6 +58,7 @@ def check_host(settings: Settings) -> list[Finding]:
         found.append(_tls(settings.tls))
         found.extend(_listen(address, running, "tls") for address in settings.tls.listen)
     found.extend(_listen(address, running, "http") for address in settings.http.listen)
+    found.extend(_listen(address, running, "api") for address in settings.api.listen)
     for port in settings.serial:
         found.extend(_serial(port.port, running))
     for wire in settings.rs485:
@@ -73,7 +75,9 @@ def check_all(settings: Settings) -> list[Finding]:
     data = Path(settings.host.data)
     found = [*check_host(settings), *_keys(data), *_secrets(data), interpreter(needed=False)]
     if settings.mqtt.embedded:
-        found.extend(_access(data))
+        found.extend(_access(data, settings.mqtt.commands))
+    if settings.api.listen:
+        found.extend(_token(data))
     if settings.upstream.url:
         found.append(_upstream(settings.upstream, data))
     if (data / FILE_NAME).exists() or settings.journal.url:
@@ -270,7 +274,7 @@ def _embedded() -> Finding:
         return fail("nats-server", error.message, error.advice)
 
 
-def _access(data: Path) -> Iterator[Finding]:
+def _access(data: Path, commands: bool) -> Iterator[Finding]:
     """How backends reach the host's own broker; who may ask the doctor may read the file."""
     try:
         access = embedded.known(data)
@@ -285,6 +289,23 @@ def _access(data: Path) -> Iterator[Finding]:
         yield fail("broker", f"others may read {path}", f"chmod 600 {path}")
     yield ok("broker", f"listens on {access.host}:{access.port}; passwords are in {path}")
     yield ok("broker, for backends", access.url(embedded.READER))
+    if commands and embedded.COMMANDER in access.passwords:
+        yield ok("broker, for commands", access.url(embedded.COMMANDER))
+
+
+def _token(data: Path) -> Iterator[Finding]:
+    """How backends reach [api]."""
+    try:
+        known = token.known(data)
+    except HostError as error:
+        yield fail("api", error.message, error.advice)
+        return
+    if not known:
+        yield note("api", "makes its token at the first start")
+        return
+    if (data / token.FILE).stat().st_mode & 0o077:
+        yield fail("api", f"others may read {data / token.FILE}", f"chmod 600 {data / token.FILE}")
+    yield ok("api, for backends", f"Authorization: Bearer {known}")
 
 
 def interpreter(needed: bool) -> Finding:

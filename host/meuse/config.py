@@ -89,6 +89,18 @@ class HttpSettings:
 
 
 @dataclass(frozen=True)
+class ApiSettings:
+    listen: list[str] = field(
+        default_factory=list,
+        metadata=about("addresses to listen on for backends, HOST:PORT; without TLS"),
+    )
+    max_connections: int = field(
+        default=200,
+        metadata=about("more are answered with 503", low=1, high=60_000),
+    )
+
+
+@dataclass(frozen=True)
 class UdpSettings:
     listen: list[str] = field(
         default_factory=list,
@@ -146,6 +158,9 @@ class MqttSettings(BrokerSettings):
     live_within: str = field(default="5min", metadata=about("what is older than this goes to backfill"))
     silent_after: str = field(default="35min", metadata=about("who is not heard for so long is silent"))
     raw: bool = field(default=False, metadata=about("readings as msgpack as well, under raw/"))
+    commands: bool = field(default=False, metadata=about("take commands from whoever may publish there"))
+    commands_user: str = field(default="", metadata=about("who we are for commands, where one user has one connection"))
+    commands_password_file: str = field(default="", metadata=about("file that holds that user's password"))
     discovery: str = field(
         default="", metadata=about('announce sensors to Home Assistant under this prefix, "homeassistant"; "": no')
     )
@@ -293,6 +308,7 @@ class Settings:
     tcp: TcpSettings = field(default_factory=TcpSettings)
     tls: TlsSettings = field(default_factory=TlsSettings)
     http: HttpSettings = field(default_factory=HttpSettings)
+    api: ApiSettings = field(default_factory=ApiSettings)
     udp: UdpSettings = field(default_factory=UdpSettings)
     serial: list[SerialSettings] = field(default_factory=list)
     mqtt: MqttSettings = field(default_factory=MqttSettings)
@@ -383,11 +399,16 @@ def read_settings(table: dict[str, Any], name: str) -> Settings:
     for address in settings.http.listen:
         parse_address(address, f"{name}: http.listen")
     _check_database(settings.journal, f"{name}: journal")
+    for address in settings.api.listen:
+        parse_address(address, f"{name}: api.listen")
     _check_tls(settings, name)
     if "ble" in table:
         _check_ble(settings.ble, f"{name}: ble", bool({"devices", "service"} & table["ble"].keys()))
     _check_sms(settings.sms, f"{name}: sms")
     _check_upstream(settings.upstream, f"{name}: upstream")
+    if settings.upstream.url and (settings.mqtt.commands or settings.api.listen):
+        where = "mqtt.commands" if settings.mqtt.commands else "api.listen"
+        raise ConfigError(f"{name}: {where}: commands come from the host upstream", "ask there, and leave it out here")
     if settings.upstream.url and settings.journal.url:
         raise ConfigError(f"{name}: upstream.url: hosts that share a journal need none", "leave one of them out")
     for link in settings.trust.links:
@@ -407,7 +428,7 @@ def read_settings(table: dict[str, Any], name: str) -> Settings:
 
 def _check_twice(settings: Settings, name: str) -> None:
     """One address cannot be listened on twice, one port not opened twice."""
-    ways = ("tcp", "tls", "http", "udp")
+    ways = ("tcp", "tls", "http", "api", "udp")
     named = [(f"{way}.listen", address) for way in ways for address in getattr(settings, way).listen]
     named += [("serial.port", port.port) for port in settings.serial]
     named += [("rs485.port", wire.port) for wire in settings.rs485]
@@ -506,6 +527,12 @@ def _check_mqtt(mqtt: MqttSettings, where: str) -> None:
         raise ConfigError(f"{where}: both url and embedded are given", "leave one of them out")
     if mqtt.url:
         _check_broker(mqtt, where)
+    if (mqtt.commands_user or mqtt.commands_password_file) and not (mqtt.commands and mqtt.url):
+        raise ConfigError(f"{where}.commands_user: is for commands = true and a url", "leave it out")
+    if mqtt.commands_password_file and not mqtt.commands_user:
+        raise ConfigError(f"{where}.commands_password_file: whose password is it?", "name commands_user")
+    if mqtt.commands and not mqtt.wanted:
+        raise ConfigError(f"{where}.commands: there is no broker", "name one with url, or set embedded = true")
     parse_address(mqtt.listen, f"{where}.listen")
     for key in ("live_within", "silent_after"):
         try:

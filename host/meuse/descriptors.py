@@ -9,7 +9,7 @@ from meuse.links.tcp import room_for
 
 def wanted(settings: Settings) -> int:
     """Connections at most, as the settings have it."""
-    listeners = (settings.tcp, settings.tls, settings.http)
+    listeners = (settings.tcp, settings.tls, settings.http, settings.api)
     return sum(each.max_connections * len(each.listen) for each in listeners)
 
 

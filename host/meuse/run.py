@@ -24,18 +24,21 @@ from meuse.access.mosquitto import MosquittoFiles
 from meuse.access.nats_account import NatsAccount
 from meuse.access.rights import Rights
 from meuse.access.watch import AccessWatch
+from meuse.api.commands import CommandsApi
+from meuse.api.token import TokenFile
 from meuse.bridge import Bridge
 from meuse.bus_session import Bus
 from meuse.clock import Clock
 from meuse.cluster import distributor, stream
 from meuse.cluster.distributor import Distributor
 from meuse.commands.commander import Commander
+from meuse.commands.desk import Desk
 from meuse.config import Settings, parse_address, parse_duration
 from meuse.console_log import FOLDER as CONSOLE_FOLDER
 from meuse.console_log import ConsoleLogs
 from meuse.descriptors import Shares
 from meuse.errors import HostError, JournalBusy, JournalError
-from meuse.identity import Identity, Home
+from meuse.identity import Home, Identity
 from meuse.journal.commit import CommitQueue
 from meuse.journal.database import FILE_NAME
 from meuse.journal.leader import Leader
@@ -62,6 +65,7 @@ from meuse.store import task as store_task
 from meuse.store.task import StoreWriter
 from meuse.store.writer import Store
 from meuse.topics import progress
+from meuse.topics.commands import CommandTopics
 from meuse.topics.embedded import EmbeddedBroker
 from meuse.topics.publisher import Options, Publisher
 from meuse.upstream import backlog
@@ -111,6 +115,10 @@ class Host:
         self.upstream: Upstream | None = None
         self.store: StoreWriter | None = None
         self.distributor: Distributor | None = None
+        self.command_topics: CommandTopics | None = None
+        self._make_command_topics: Callable[[], CommandTopics] | None = None
+        self.api: list[WebServer] = []
+        self.commands_api: CommandsApi | None = None
         self._lock: int | None = None
         self._committing: asyncio.Task[None] | None = None
         self._beside: list[asyncio.Task[None]] = []
@@ -151,8 +159,11 @@ class Host:
         self.status = Status(self.journal, self.bridge, clock, whose)
         self._committing = asyncio.create_task(self.commits.run(), name="commit queue")
         self._begin({"status": self.status.run()})
+        commander = Commander(self.journal, self.bridge, self._leads)
+        self.desk = Desk(self.journal, clock, commander.wake)
+        commander.moved = self.desk.moved
         if not settings.upstream.url:  # else its host gives the commands: a board counts them
-            self._begin({"commands": Commander(self.journal, self.bridge, self._leads).run()})
+            self._begin({"commands": commander.run()})
         await self._start_access(identity)
 
     def _start_work(self) -> None:
@@ -169,6 +180,8 @@ class Host:
         works: dict[str, Coroutine[Any, Any, None]] = {"keep": keep}
         if self._leaders:
             works["catalog"] = self.lake.keep_catalog()
+        if self._make_command_topics is not None:
+            works["commands by MQTT"] = self._take_commands(self._make_command_topics)
         return works | {name: work() for name, work in self._readers.items()}
 
     def _leads(self) -> bool:
@@ -245,6 +258,7 @@ class Host:
             note_addresses(self._lock, [link.address for link in self.tcp])
         await self._start_tls()
         await self._start_http()
+        await self._start_api()
         await self._start_udp()
         for port in self.settings.serial:
             await self._start_link(SerialLink(port.port, port.baud, self.bridge.opened))
@@ -287,6 +301,9 @@ class Host:
         secure = broker.secure(mqtt, "mqtt") if address.tls else None
         live_ms, silent_ms = parse_duration(mqtt.live_within), parse_duration(mqtt.silent_after)
         options = Options(live_ms, silent_ms, mqtt.raw, mqtt.discovery)
+        if mqtt.commands:
+            ours = broker.address_for_commands(mqtt, address)
+            self._make_command_topics = partial(CommandTopics, self.journal, self.bridge, self.desk, ours, secure)
         make = partial(Publisher, self.journal, self.bridge, self.clock, options, address, secure)
         if self._leaders:
             self._readers[progress.CURSOR] = partial(self._publish_while_leading, make)
@@ -315,6 +332,22 @@ class Host:
     async def _moved(self) -> bool:
         """Devices have another tenant or site; of several hosts the one that publishes has to know."""
         return self.topics is None or await self.topics.moved()
+    async def _take_commands(self, make: Callable[[], CommandTopics]) -> None:
+        """As long as this host leads: requests and states that are open go to the next that does."""
+        topics = make()
+        while True:
+            try:
+                await topics.open()
+                break
+            except JournalError:  # the commit queue tells it
+                await asyncio.sleep(1)
+        self.command_topics = topics
+        try:
+            await topics.run()
+        finally:
+            topics.close()
+            if not self._leads():
+                self.command_topics = None
 
     async def _start_link(self, link: Link) -> None:
         self.links.append(link)
@@ -360,6 +393,20 @@ class Host:
             await self._start_link(server)
             self.web.append(server)
             log.info("listening on http://%s", server.address)
+
+    async def _start_api(self) -> None:
+        found = self.settings.api
+        if not found.listen:
+            return
+        self.commands_api = CommandsApi(self.journal, self.desk, TokenFile(self.data), self.clock)
+        app = Starlette(routes=[*self.commands_api.routes])
+        for address in found.listen:
+            server = WebServer(
+                *parse_address(address, "api.listen"), app, self._shares.of(found.max_connections), "api.listen"
+            )
+            await self._start_link(server)
+            self.api.append(server)
+            log.info("listening on http://%s for backends", server.address)
 
     def _handshake_failed(self, peer: str, why: str) -> None:
         self.bridge.turned_away(f"{tls.KIND}:{peer}", "tls_handshake", why)
@@ -427,6 +474,8 @@ class Host:
                     await self.status.write()
                     if self.topics is not None:
                         await self.topics.finish()
+                    if self.command_topics is not None:
+                        await self.command_topics.finish()
                     if finish_lake and (not self._leaders or ("lake" in self._leaders and self._leaders["lake"].leads)):
                         await self.lake.finish()
         if self.store is not None:

@@ -29,7 +29,8 @@ STOP_S = 3
 class WebServer:
     """A Link in the sense of meuse.links: `address` is the real one once started."""
 
-    def __init__(self, host: str, port: int, app: Any, max_connections: int) -> None:
+    def __init__(self, host: str, port: int, app: Any, max_connections: int, setting: str = "http.listen") -> None:
+        self._setting = setting
         self._host = host
         self._port = port
         self._app = app
@@ -45,7 +46,7 @@ class WebServer:
             sock = socket.create_server(found[4][:2], family=found[0], backlog=256)
         except OSError as error:
             why = error.strerror or str(error)
-            raise NotReachable(f"cannot listen on {self.address}: {why}", "name another in http.listen") from error
+            raise NotReachable(f"cannot listen on {self.address}: {why}", f"name another in {self._setting}") from error
         host, port = sock.getsockname()[:2]
         self.address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
         self._server = _Server(_settings(self._app, self._most))

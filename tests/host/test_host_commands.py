@@ -262,7 +262,7 @@ def test_what_is_not_measured_in_time_is_made_safe_and_told(tmp_path: Path) -> N
         board.announce(Schema(1, "fast", 1, [("flue_temp", "Cel", -1, 0)]))
         await asked(host, "one", done_when="flue_temp > 60", within_ms=1)
         await reaches(tmp_path, "one", "failed")
-        await reaches(tmp_path, "one-safe", "done")
+        await reaches(tmp_path, "one/safe", "done")
         assert board.ops == [(1, "fan"), (2, "safe")] and board.got[-1].arg == ["output", "fan"]
         await until(lambda: events(tmp_path).count("alert") == 1, "the alert")
 
@@ -318,7 +318,7 @@ def test_what_waits_is_bounded_and_what_is_old_goes_but_its_ids(tmp_path: Path) 
         for n in range(table.WAITING_MAX):
             await asked(host, f"more-{n}")
         with pytest.raises(HostError, match="commands wait"):
-            await asked(host, "too many")
+            await asked(host, "too-many")
 
     play(tmp_path, scene)
 

@@ -8,7 +8,8 @@ import re
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from meuse.access import passwords, secret_file
+from meuse import secret_file
+from meuse.access import passwords
 from meuse.errors import ConfigError, HostError
 from meuse.keys import DEVICE_ID
 

@@ -11,7 +11,8 @@ import signal
 from pathlib import Path
 from typing import Final
 
-from meuse.access import passwords, secret_file
+from meuse import secret_file
+from meuse.access import passwords
 from meuse.access.register import Register
 from meuse.access.rights import LINK, Rights
 

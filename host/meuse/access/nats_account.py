@@ -9,7 +9,8 @@ import json
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from meuse.access import nkey, passwords, secret_file
+from meuse import secret_file
+from meuse.access import nkey, passwords
 from meuse.access.backends import FOLDER
 from meuse.errors import HostError
 

@@ -18,6 +18,7 @@ EVERYTHING: Final = Rights(("#",), ("#",))
 
 # Whoever runs this host: all tenants.
 READER: Final = Rights((), ("meuse/#", "homeassistant/#"))
+COMMANDER: Final = Rights(("meuse/+/+/+/command",), READER.subscribe)
 
 
 def of_topics(discovery: str) -> Rights:

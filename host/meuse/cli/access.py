@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from meuse.cli.query import Config, Data, folder, place
+from meuse.cli.query import Config, Data
+from meuse.cli.query import place as where_is
 
 if TYPE_CHECKING:
     from meuse.access.backends import Backends
     from meuse.access.register import Register
+    from meuse.journal.place import Place
     from meuse.keys import KeyStore
 
 EXAMPLES = (
@@ -45,7 +47,7 @@ def device(
     data: Data = None,
 ) -> None:
     """Let a board in: its key, made if it has none, its place, and what it says to a broker."""
-    where = folder(config, data)
+    where = where_is(config, data)
     keys = _keys(where)
     if keys.revoked(name):
         from meuse.errors import ConfigError
@@ -69,7 +71,7 @@ def add(
     """Let a backend in, over MQTT and HTTP."""
     user = f"{tenant}_{name}"
     path = _free(file, user)
-    _give(path, user, _backends(folder(config, data)).add(tenant, name, commands))
+    _give(path, user, _backends(where_is(config, data)).add(tenant, name, commands))
 
 
 def show(
@@ -82,7 +84,7 @@ def show(
 
     from meuse.cli.devices import table
 
-    rows = _rows(folder(config, data))
+    rows = _rows(where_is(config, data))
     if as_json:
         for row in rows:
             print(json.dumps(dict(zip(HEADS, row, strict=True))))
@@ -95,7 +97,7 @@ HEADS = ("user", "role", "tenant", "state")
 
 def rotate(name: Who, file: Out = None, config: Config = None, data: Data = None) -> None:
     """Another key or password; the one before stays valid until the next time, unless it was revoked."""
-    where = folder(config, data)
+    where = where_is(config, data)
     if "_" in name:
         path = _free(file, name)
         _give(path, name, _backends(where).rotate(name))
@@ -109,7 +111,7 @@ def revoke(name: Who, config: Config = None, data: Data = None) -> None:
     """End somebody's access, everywhere, within a minute; `rotate` lets them in again."""
     from meuse.checks import host_runs
 
-    where = folder(config, data)
+    where = where_is(config, data)
     if "_" in name:
         _backends(where).revoke(name)
     else:
@@ -127,9 +129,10 @@ def mosquitto(
     from meuse.access.rights import of_topics
     from meuse.config import load_with
     from meuse.errors import HostError
+    from meuse.journal.place import place_of
 
     settings = load_with(config, data)
-    people = _register(Path(settings.host.data))
+    people = _register(place_of(settings))
     try:
         changed = files.write(to, people, of_topics(settings.mqtt.discovery))
         told = files.reload(to)
@@ -147,26 +150,26 @@ def nats(file: Out = None, config: Config = None, data: Data = None) -> None:
     from meuse.access import nats_account
 
     path = _free(file, "meuse-access", ".conf")
-    _put(path, nats_account.of(folder(config, data)).lines())
+    _put(path, nats_account.of(where_is(config, data).data).lines())
     print(f"written to {path}: include it in nats.conf, then set access.nats")
 
 
 # -- inside
 
 
-def _keys(where: Path) -> "KeyStore":
+def _keys(where: "Place") -> "KeyStore":
     from meuse.keys import FOLDER, KeyStore
 
-    return KeyStore(where / FOLDER)
+    return KeyStore(where.data / FOLDER)
 
 
-def _backends(where: Path) -> "Backends":
+def _backends(where: "Place") -> "Backends":
     from meuse.access.backends import Backends
 
-    return Backends(where)
+    return Backends(where.data)
 
 
-def _known_device(where: Path, name: str) -> "KeyStore":
+def _known_device(where: "Place", name: str) -> "KeyStore":
     """The keys, when there is such a device: one with a key, or one that was heard without."""
     from meuse.errors import ConfigError
 
@@ -176,26 +179,24 @@ def _known_device(where: Path, name: str) -> "KeyStore":
     return keys
 
 
-def _places(where: Path) -> dict[str, Any]:
+def _places(where: "Place") -> dict[str, Any]:
     from meuse.identity import places
-    from meuse.journal.database import FILE_NAME, open_reader
+    from meuse.journal.database import FILE_NAME
+    from meuse.journal.place import reading
 
-    if not (where / FILE_NAME).exists():
+    if where.address is None and not (where.data / FILE_NAME).exists():
         return {}
-    db = open_reader(where / FILE_NAME)
-    try:
+    with reading(where) as db:
         return dict(places(db))
-    finally:
-        db.close()
 
 
-def _register(where: Path) -> "Register":
+def _register(where: "Place") -> "Register":
     from meuse.access.register import Register
 
     return Register(_keys(where), _backends(where), _places(where))
 
 
-def _rows(where: Path) -> list[tuple[str, ...]]:
+def _rows(where: "Place") -> list[tuple[str, ...]]:
     keys, places = _keys(where), _places(where)
     rows: list[tuple[str, ...]] = []
     for name in sorted({*keys.devices(), *places}):
@@ -207,7 +208,7 @@ def _rows(where: Path) -> list[tuple[str, ...]]:
     return rows
 
 
-def _place(where: Path, name: str, tenant: str | None, site: str | None) -> str:
+def _place(where: "Place", name: str, tenant: str | None, site: str | None) -> str:
     """-> where it is now, in words."""
     from meuse.cli.send import write_between
     from meuse.clock import Clock
@@ -238,7 +239,7 @@ def _give(path: Path, user: str, password: str) -> None:
 
 
 def _put(path: Path, text: str) -> None:
-    from meuse.access import secret_file
+    from meuse import secret_file
     from meuse.errors import HostError
 
     try:

@@ -35,6 +35,9 @@ def send(
     ] = None,
     wait: Annotated[bool, typer.Option("--wait", help="Show its states, until it is settled.")] = False,
     yes: Annotated[bool, typer.Option("--yes", help="Confirm a dangerous op without being asked.")] = False,
+    keep: Annotated[
+        bool, typer.Option("--keep", help="Renew its lease until Ctrl-C; give it one, such as lease=30s.")
+    ] = False,
     ident: Annotated[str | None, typer.Option("--id", help="The same id is the same command, sent once.")] = None,
     config: Config = None,
     data: Data = None,
@@ -44,7 +47,7 @@ def send(
 
     from meuse.checks import host_runs
     from meuse.clock import Clock
-    from meuse.commands import words
+    from meuse.commands import lease, table, words
     from meuse.commands.table import Request
     from meuse.config import load_with
     from meuse.errors import ConfigError, NotReachable
@@ -60,13 +63,16 @@ def send(
     expires_ms = Clock().utc_ms() + parse_length(expires, "--expires")
     given = words.arguments(arg or [], condition)
     request = Request(ident or secrets.token_hex(6), device, op, given, expires_ms, until, within_ms, yes)
+    lease_ms = lease.lease_of(request) if keep else 0
     if not host_runs(where):
         raise NotReachable(f"no host runs on {where}", f"start one: {meuse('run')}")
     _ask(where, request)
-    if not wait:
+    if not wait and not keep:
         print(f"{request.id} queued")
         return
-    command = _follow(where, request)
+    command = _follow(where, request, lease_ms)
+    if keep and command.state == table.DONE:
+        _keep(where, request, lease_ms)
     raise typer.Exit(_status(command))
 
 
@@ -95,17 +101,21 @@ def write_between(where: "Place", work: Any) -> None:
         db.close()
 
 
-def _follow(where: "Place", request: "Request") -> "Command":
-    """Prints the states as they come, until it is settled or nobody can be expected to answer any more."""
+def _follow(where: "Place", request: "Request", lease_ms: int) -> "Command":
+    """Prints the states as they come, until it is settled or nobody can be expected to answer any more.
+
+    lease_ms: renewed meanwhile, if it is not 0.
+    """
     import time
 
     from meuse.clock import Clock
-    from meuse.commands import table
+    from meuse.commands import lease, table
     from meuse.query.follow import moment
 
     db = where.open_reader()
     position = 0
     asked = False
+    renewed = time.monotonic()
     try:
         while True:
             command = table.find(db, request.id)
@@ -120,6 +130,9 @@ def _follow(where: "Place", request: "Request") -> "Command":
             if command.prepared_ms and command.started_ms is None and not command.confirmed and not asked:
                 asked = True
                 _confirm(where, request)
+            if lease_ms and command.started_ms and time.monotonic() - renewed > lease_ms / 1_000 / lease.SHARE:
+                renewed = time.monotonic()
+                _renew(where, request)
             time.sleep(LOOK_S)
     finally:
         db.close()
@@ -133,6 +146,31 @@ def _confirm(where: "Place", request: "Request") -> None:
         print("a dangerous op: say --yes to have it confirmed", file=sys.stderr)
     elif typer.confirm(f"{request.op} on {request.device} now?"):
         write_between(where, lambda db: table.confirm(db, request.id))
+
+
+def _keep(where: "Place", request: "Request", lease_ms: int) -> None:
+    """Signs of life, until Ctrl-C; HostError when the output is not this command's any more."""
+    import contextlib
+    import time
+
+    from meuse.commands import lease
+
+    with contextlib.suppress(KeyboardInterrupt):
+        while True:
+            time.sleep(lease_ms / 1_000 / lease.SHARE)
+            _renew(where, request)
+
+
+def _renew(where: "Place", request: "Request") -> None:
+    from meuse.clock import Clock
+    from meuse.commands import lease, table
+
+    def renew(db: "Database") -> None:
+        known = table.find(db, request.id)
+        assert known is not None
+        lease.renew(db, known, Clock().utc_ms(), Clock().utc_ms())
+
+    write_between(where, renew)
 
 
 def _status(command: "Command") -> int:

@@ -67,6 +67,7 @@ class Commander:
         self._wake = asyncio.Event()
         self._writes: list[Write] = []
         self._answered = False
+        self.moved: Callable[[], None] = lambda: None  # something has a new state, and that is durable
         bridge.arrived = self._arrived
         bridge.answered = self._note_answer
 
@@ -89,6 +90,10 @@ class Commander:
             except TimeoutError:
                 pass
             self._wake.clear()
+
+    def wake(self) -> None:
+        """Somebody has asked for something."""
+        self._wake.set()
 
     async def round(self) -> bool:
         """Moves on what can be moved -> whether anything is open."""
@@ -151,16 +156,17 @@ class Commander:
         if answer.code == wire.ACCEPTED:
             if command.prepared_ms is None:
                 command.answer, command.prepared_ms = answer.value, answer.received_ms
-                self._move(command, table.STARTED, "prepared: " + _state_words(answer.value))
+                state = answer.value[1:] if isinstance(answer.value, list) else None  # without its token
+                self._move(command, table.STARTED, "prepared: " + _state_words(answer.value), {"answer": state})
         elif answer.code in (wire.EXPIRED, wire.STALE) and self._again(command, answer):
             pass
         elif answer.code == wire.DONE and command.done_when:
             if command.started_ms is None:
                 command.answer, command.started_ms = answer.value, answer.received_ms
-                self._move(command, table.STARTED, f"until {command.done_when}")
+                self._move(command, table.STARTED, f"until {command.done_when}", {"answer": answer.value})
         else:
             command.answer = answer.value
-            self._move(command, STATE_OF.get(answer.code, table.UNKNOWN), _words(answer))
+            self._move(command, STATE_OF.get(answer.code, table.UNKNOWN), _words(answer), {"answer": answer.value})
             self._settle_parent(command, answer, commands)
 
     def _again(self, command: Command, answer: Answer) -> bool:
@@ -243,7 +249,7 @@ class Commander:
         if command.confirmed and not over:
             arg = ["cid", command.cid, "token", _token(command.answer)]
             expires_ms = min(command.expires_ms, command.prepared_ms + COMMIT_MS)
-            name = f"{command.id}-commit-{command.cid}"
+            name = f"{command.id}/commit-{command.cid}"
             request = Request(name, command.device, "commit", arg, expires_ms, follows=command.id)
             self._writes.append(lambda db: table.ask(db, request, now_ms))
         elif over and not command.confirmed:
@@ -259,12 +265,13 @@ class Commander:
         looking = watch
         met = await self._journal.read(lambda _: looking.met())
         if met:
-            self._move(command, table.DONE, met)
+            self._move(command, table.DONE, met, self._facts(command, watch))
         elif watch.over(now_ms):
-            self._move(command, table.FAILED, f"not measured: {command.done_when}; made safe")
+            told = f"not measured: {command.done_when}; {watch.missed()}; made safe"
+            self._move(command, table.FAILED, told, self._facts(command, watch))
             output = _output(command.answer)
             arg = [] if output is None else ["output", output]
-            request = Request(f"{command.id}-safe", command.device, "safe", arg, now_ms + SAFE_MS, follows=command.id)
+            request = Request(f"{command.id}/safe", command.device, "safe", arg, now_ms + SAFE_MS, follows=command.id)
             self._writes.append(lambda db: table.ask(db, request, now_ms))
             detail = f"{command.op}: {command.done_when} was not measured in time; made safe"
             log.warning("%s: %s", command.device, detail)
@@ -272,14 +279,17 @@ class Commander:
 
     # -- writing and sending
 
-    def _move(self, command: Command, state: str, detail: str) -> None:
+    def _facts(self, command: Command, watch: Watch) -> table.Facts:
+        return {"answer": command.answer, "measured": watch.last}
+
+    def _move(self, command: Command, state: str, detail: str, facts: table.Facts | None = None) -> None:
         was, command.state = command.state, state
         if state in table.SETTLED:
             self._watches.pop(command.id, None)
             if command.stream in self._queues and command.cid is not None:
                 self._queues[command.stream].settled(command.cid)
         at_ms = self._clock.utc_ms()
-        self._writes.append(lambda db: table.move(db, command, was, at_ms, detail))
+        self._writes.append(lambda db: table.move(db, command, was, at_ms, detail, facts))
         log.info("%s: command %s %s %s: %s", command.device, command.id, command.op, state, detail)
 
     async def _flush(self) -> None:
@@ -287,6 +297,7 @@ class Commander:
         writes, self._writes = self._writes, []
         if writes:
             await self._journal.write(lambda db: [write(db) for write in writes])
+            self.moved()
 
     def _drop_settled(self, commands: list[Command]) -> None:
         """What another host has seen answered."""

@@ -5,6 +5,7 @@ caller's transaction. A command that is asked again under the same id is the sam
 """
 
 import json
+import re
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -28,8 +29,17 @@ SETTLED: Final = (DONE, FAILED, EXPIRED, REFUSED, UNKNOWN)
 # Of one device; whoever asks for more is not a person.
 WAITING_MAX: Final = 64
 
+# Given by whoever asks; a level of a topic, a part of an address. What the host asks by itself is called ID/safe,
+# ID/commit-7, ID/renew-1763913600123, so that nobody else can have taken that name.
+ID: Final = re.compile(r"[A-Za-z0-9_-]{1,64}")
+OWN_ID: Final = re.compile(ID.pattern + r"(/[a-z0-9-]{1,32})?")
+
 # Should this journal have been put back, the board has seen higher ids than it remembers.
 SKIPPED_CIDS: Final = 1000
+
+
+Facts = dict[str, Any]
+"""`answer`: the board's; `measured`: {channel, value, unit, measured_at}."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +99,8 @@ def ask(db: Database, request: Request, now_ms: int) -> None:
             condition_of(request.done_when)
     except MeuseError as error:
         raise ConfigError(f"{request.op} cannot be sent: {error}", "see docs/commands.md") from error
+    if not (OWN_ID if request.follows else ID).fullmatch(request.id):
+        raise ConfigError(f"{request.id!r} cannot be an id", "use 1 to 64 of A-Z, a-z, 0-9, _ and -")
     (waiting,) = db.execute(
         "SELECT count(*) FROM commands WHERE NOT settled AND device = ? AND id != ?", (request.device, request.id)
     ).fetchone()
@@ -131,8 +143,11 @@ def find(db: Database, command: str) -> Command | None:
     return None if row is None else _command(row)
 
 
-def move(db: Database, command: Command, was: str, now_ms: int, detail: str) -> bool:
-    """Writes the command as it is now, unless it is not any more as it `was`: then another host moved it."""
+def move(db: Database, command: Command, was: str, now_ms: int, detail: str, facts: Facts | None = None) -> bool:
+    """Writes the command as it is now, unless it is not any more as it `was`: then another host moved it.
+
+    facts: what the state rests on.
+    """
     done = db.execute(
         "UPDATE commands SET state = ?, settled = ?, stream = ?, cid = ?, boot = ?, uptime_ms = ?, since_id = ?,"
         " answer = ?, prepared_ms = ?, started_ms = ? WHERE number = ? AND state = ?",
@@ -152,7 +167,7 @@ def move(db: Database, command: Command, was: str, now_ms: int, detail: str) -> 
         ),
     )
     if done.rowcount:
-        _note(db, command.id, now_ms, command.state, detail)
+        _note(db, command.id, now_ms, command.state, detail, facts)
     return bool(done.rowcount)
 
 
@@ -192,10 +207,13 @@ def states(db: Database, command: str, after: int) -> list[tuple[int, int, str, 
     ).fetchall()
 
 
-def _note(db: Database, command: str, at_ms: int, state: str, detail: str) -> None:
+def _note(db: Database, command: str, at_ms: int, state: str, detail: str, facts: Facts | None = None) -> None:
+    """Numbered in the order of the commits, so that whoever reads on misses none: one writer at a time."""
+    db.execute("UPDATE command_cids SET next_cid = next_cid + 1 WHERE stream = 0")
+    known = json.dumps(facts, default=_hex) if facts else None
     db.execute(
-        "INSERT INTO command_states(command, at_ms, state, detail) VALUES(?, ?, ?, ?)",
-        (command, at_ms, state, detail),
+        "INSERT INTO command_states(command, at_ms, state, detail, facts) VALUES(?, ?, ?, ?, ?)",
+        (command, at_ms, state, detail, known),
     )
 
 

@@ -23,18 +23,24 @@ class Watch:
         selection = Selection((command.device,), (self._condition[0],))
         self._follower = Follower(db, selection, command.since_id or 0)
         self._from = moment(command.started_ms)
+        self.last: dict[str, Any] | None = None  # the last reading in question: channel, value, unit, measured_at
         self.until_ms = command.started_ms + command.within_ms
         self._until = moment(self.until_ms)
 
     def met(self) -> str:
-        """The reading that meets the condition, in words; "" while there is none."""
+        """The reading that meets the condition, in words, which is `last` then; "" while there is none."""
         for row in self._follower.rows():
             at, value = row["measured_at"], row["value"]
             if at is None or value is None or not self._from <= at <= self._until:
                 continue
+            self.last = {key: row[key] for key in ("channel", "value", "unit", "measured_at")}
             if self._holds(value):
-                return f"{row['channel']} was {value:g} at {at}"
+                return _words(self.last)
         return ""
+
+    def missed(self) -> str:
+        """What was measured instead, in words."""
+        return _words(self.last) if self.last else f"{self._condition[0]} was not measured"
 
     def over(self, now_ms: int) -> bool:
         """It was not measured in time."""
@@ -46,3 +52,7 @@ class Watch:
         if left == right:
             return len(comparison) == 2
         return bool(comparison[0] == ("<" if left < right else ">"))
+
+
+def _words(reading: dict[str, Any]) -> str:
+    return f"{reading['channel']} was {reading['value']:g} at {reading['measured_at']}"

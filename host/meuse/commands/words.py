@@ -13,8 +13,8 @@ LEVELS = {"on": 1, "true": 1, "yes": 1, "off": 0, "false": 0, "no": 0}
 _WITHIN = re.compile(r"(.+)\swithin\s+(\d+)\s*([a-z]+)")
 
 
-def arguments(words: list[str], condition: str | None) -> list[Any]:
-    """[name, value, ...] as it travels; ConfigError says which word is wrong."""
+def arguments(words: list[str], given: str | None) -> list[Any]:
+    """[name, value, ...] as it travels; given: a condition. ConfigError says which word is wrong."""
     flat: list[Any] = []
     for word in words:
         name, sign, text = word.partition("=")
@@ -24,25 +24,28 @@ def arguments(words: list[str], condition: str | None) -> list[Any]:
             flat += ["lease_ms", parse_length(text, "lease")]
         else:
             flat += [name, _value(text)]
-    if condition is not None:
-        try:
-            flat += ["if", condition_of(condition)]
-        except LocalError as error:
-            raise ConfigError(f"--if {condition!r}: {error}", 'for example --if "flue_temp < 60"') from error
-    return flat
+    return flat if given is None else flat + condition(given)
+
+
+def condition(text: str) -> list[Any]:
+    """The argument that makes a command depend on what the board measures; ConfigError."""
+    try:
+        return ["if", condition_of(text)]
+    except LocalError as error:
+        raise ConfigError(f"if {text!r}: {error}", 'for example "flue_temp < 60"') from error
 
 
 def done_when(text: str) -> tuple[str, int]:
     """(condition, ms) of "CONDITION within TIME"; ConfigError."""
     found = _WITHIN.fullmatch(text.strip())
-    advice = 'for example --done-when "flue_temp > 60 within 8 min"'
+    advice = 'for example "flue_temp > 60 within 8 min"'
     if found is None:
-        raise ConfigError(f"--done-when {text!r} does not say within which time", advice)
+        raise ConfigError(f"done_when {text!r} does not say within which time", advice)
     try:
         condition_of(found[1])
     except LocalError as error:
-        raise ConfigError(f"--done-when {text!r}: {error}", advice) from error
-    return found[1].strip(), parse_length(found[2] + found[3], "--done-when")
+        raise ConfigError(f"done_when {text!r}: {error}", advice) from error
+    return found[1].strip(), parse_length(found[2] + found[3], "done_when")
 
 
 def _value(text: str) -> int | str:

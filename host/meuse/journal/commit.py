@@ -83,6 +83,7 @@ class CommitQueue:
         self._max_bytes = max_bytes
         self._max_records = max_records
         self._waiting = _Waiting()
+        self._under_way: _Waiting | None = None
         self._events: deque[Event] = deque(maxlen=MAX_EVENTS)
         self._wake = asyncio.Event()
         self._closing = False
@@ -141,12 +142,13 @@ class CommitQueue:
         self._wake.set()
 
     def settled(self) -> asyncio.Future[None]:
-        """Done when everything that waits now is durable and those who brought it were told."""
+        """Done when everything that waits now, or is under way, is durable and those who brought it were told."""
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        if self._waiting.batch.empty():
+        last = self._under_way if self._waiting.batch.empty() else self._waiting
+        if last is None:
             future.set_result(None)
         else:
-            self._waiting.settled.append(future)
+            last.settled.append(future)
         return future
 
     def close(self) -> None:
@@ -178,7 +180,7 @@ class CommitQueue:
             self._hold(True)
 
     def _take(self) -> _Waiting:
-        taken = self._waiting
+        taken = self._under_way = self._waiting
         taken.batch.events.extend(self._events)
         self._events.clear()
         self._waiting = _Waiting()
@@ -223,6 +225,7 @@ class CommitQueue:
 
     def _done(self, taken: _Waiting, outcome: Outcome) -> None:
         batch = taken.batch
+        self._under_way = None
         self.bytes -= batch.bytes
         self.records -= len(batch.rows) + len(batch.twins) + len(batch.bindings) + len(batch.gaps)
         self.commits += 1

@@ -88,6 +88,12 @@ STEPS: tuple[str, ...] = (
     -- ids are never used twice, also when old commands are gone
     CREATE TABLE command_cids(stream INTEGER PRIMARY KEY, next_cid INTEGER NOT NULL);
     """,
+    """
+    -- commands/table.py: what a state rests on, as JSON (the board's answer, what was measured); commands/alarms.py
+    ALTER TABLE command_states ADD COLUMN facts TEXT;
+    INSERT INTO command_cids VALUES(0, 1);  -- of no stream: whoever notes a state has this row until it commits
+    CREATE INDEX commands_failed ON commands(device, op) WHERE state = 'failed' AND done_when IS NOT NULL;
+    """,
 )
 
 

@@ -112,6 +112,11 @@ STEPS: tuple[tuple[str, ...], ...] = (
         """CREATE VIEW gaps AS SELECT rowid, stream, first_seq, last_seq, reason, source, recorded_ms FROM journal_gaps
             WHERE rowid <= current_setting('meuse.gaps')::BIGINT""",
     ),
+    (
+        "ALTER TABLE command_states ADD COLUMN facts TEXT",
+        "CREATE INDEX commands_failed ON commands(device, op) WHERE state = 'failed' AND done_when IS NOT NULL",
+        "INSERT INTO command_cids VALUES(0, 1)",  # of no stream: whoever notes a state has this row until it commits
+    ),
 )
 
 

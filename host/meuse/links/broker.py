@@ -6,6 +6,7 @@ again. What is published for backends is QoS 1, and `acknowledged` tells of each
 """
 
 import asyncio
+import socket
 import ssl
 from collections.abc import Callable
 from pathlib import Path
@@ -16,13 +17,16 @@ from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode
 from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 
-from meuse.config import BrokerAddress, BrokerSettings, UpstreamSettings, parse_broker
+from meuse.config import BrokerAddress, BrokerSettings, MqttSettings, UpstreamSettings, parse_broker
 from meuse.errors import ConfigError
 
 KEEP_ALIVE_S = 60
 
 # So begins the reason when it is the broker that does not want us.
 REFUSES = "the broker refuses"
+
+# So begins the reason when a message cannot be taken in.
+TOO_LONG = "a message of more than"
 
 # From the open socket to the granted subscription.
 ANSWER_S = 15.0
@@ -32,6 +36,10 @@ READ_TOGETHER = 16
 
 # A packet of a board is 4 kB at most. paho would take in 256 MB: a connection that brings more than this is given up.
 LONGEST_BYTES = 64 * 1024
+
+# Of what the broker keeps for us a larger one is taken in and refused, since it would only come again; no broker that
+# is sensibly set up lets more than this through.
+LONGEST_KEPT_BYTES = 1024 * 1024 + LONGEST_BYTES
 
 
 class Will(NamedTuple):
@@ -48,7 +56,16 @@ class Publishing(NamedTuple):
     """Called with what `publish` returned, once the broker has it."""
     window: int
     """Messages that may be on their way; publish no more than that."""
-    will: Will
+    will: Will | None
+
+
+class Keeping(NamedTuple):
+    """What a connection needs for which the broker keeps what it has not acknowledged, also while it is away."""
+
+    message: Callable[[paho.MQTTMessage], None]
+    """Called instead of `message`; whatever is not retained comes again until `acknowledge`."""
+    clean: bool
+    """Forget what was kept before."""
 
 
 class BrokerConnection:
@@ -61,8 +78,10 @@ class BrokerConnection:
         message: Callable[[str, bytes], None],
         written: Callable[[], None],
         publishing: Publishing | None = None,
+        keeping: Keeping | None = None,
     ) -> None:
         self._address = address
+        self._keeping = keeping
         self._message = message
         self._written = written
         self._publishing = publishing
@@ -77,7 +96,11 @@ class BrokerConnection:
         self._tick: asyncio.TimerHandle | None = None
         self.lost: asyncio.Future[str] = self._loop.create_future()
         self._client = client = paho.Client(
-            CallbackAPIVersion.VERSION2, client_id=address.client_id, reconnect_on_failure=False
+            CallbackAPIVersion.VERSION2,
+            client_id=address.client_id,
+            clean_session=keeping is None or keeping.clean,
+            reconnect_on_failure=False,
+            manual_ack=keeping is not None,
         )
         if address.user:
             client.username_pw_set(address.user, address.password)
@@ -85,7 +108,8 @@ class BrokerConnection:
             client.tls_set_context(secure)
         if publishing is not None:
             client.max_inflight_messages_set(publishing.window)
-            client.will_set(publishing.will.topic, publishing.will.payload, qos=1, retain=True)
+            if publishing.will is not None:
+                client.will_set(publishing.will.topic, publishing.will.payload, qos=1, retain=True)
             client.on_publish = lambda client, userdata, mid, code, properties: publishing.acknowledged(mid)
         client.on_connect = self._connected
         client.on_subscribe = self._subscribed
@@ -101,6 +125,8 @@ class BrokerConnection:
         sock = self._client.socket()
         if sock is None:
             raise OSError("the broker closed the connection")
+        # Else the second of two small packets waits 40 ms for an answer to the first.
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # type: ignore[attr-defined]
         self._watched = True
         self._loop.add_reader(sock, self._readable)
         self._beat()
@@ -120,6 +146,18 @@ class BrokerConnection:
         info = self._client.publish(topic, payload, qos=qos, retain=retain)
         self._after()
         return info.mid
+
+    def acknowledge(self, message: paho.MQTTMessage) -> None:
+        """The broker need not keep it any longer."""
+        if self._client.is_connected():
+            self._client.ack(message.mid, message.qos)
+            self._after()
+
+    def ask_again(self) -> None:
+        """Subscribe once more: that brings everything that is retained."""
+        if self._client.is_connected():
+            self._client.subscribe(self._topic, qos=1)
+            self._after()
 
     def hold(self, held: bool) -> None:
         """Stop or resume reading: what comes meanwhile stays in the kernel's buffer, then with the broker."""
@@ -162,7 +200,7 @@ class BrokerConnection:
         elif not self._topic:
             self._granted.set_result("")
         else:
-            client.subscribe(self._topic, qos=0)
+            client.subscribe(self._topic, qos=0 if self._keeping is None else 1)
 
     def _subscribed(
         self, client: paho.Client, userdata: object, mid: int, codes: list[ReasonCode], properties: Properties | None
@@ -180,11 +218,14 @@ class BrokerConnection:
             self._client.loop_read()
             if len(self._arrived) == before:
                 break
-        if self._client._in_packet["to_process"] > LONGEST_BYTES:  # no setting for it in 3.1.1
-            self._end(f"a message of more than {LONGEST_BYTES} bytes; give the broker a limit")
+        longest = LONGEST_BYTES if self._keeping is None else LONGEST_KEPT_BYTES
+        if self._client._in_packet["to_process"] > longest:  # no setting for it in 3.1.1
+            self._end(f"{TOO_LONG} {longest} bytes; give the broker a limit")
         arrived, self._arrived = self._arrived, []
         for message in arrived:
-            if not message.retain:  # a packet is for who listens now
+            if self._keeping is not None:
+                self._keeping.message(message)
+            elif not message.retain:  # a packet is for who listens now
                 self._message(message.topic, bytes(message.payload))
         self._after()
         sock = self._client.socket()
@@ -233,13 +274,24 @@ def address(settings: BrokerSettings, where: str) -> BrokerAddress:
     broker = parse_broker(settings.url, f"{where}.url")
     if not settings.password_file:
         return broker
+    return broker._replace(password=_password(settings.password_file, f"{where}.password_file"))
+
+
+def address_for_commands(settings: MqttSettings, others: BrokerAddress) -> BrokerAddress:
+    """Where `others` go, under a name of its own if there is one. Raises ConfigError."""
+    if not settings.commands_user:
+        return others
+    file = settings.commands_password_file
+    password = _password(file, "mqtt.commands_password_file") if file else ""
+    return others._replace(user=settings.commands_user, password=password)
+
+
+def _password(file: str, where: str) -> str:
     try:
-        return broker._replace(password=Path(settings.password_file).read_text(encoding="utf-8").strip("\r\n"))
+        return Path(file).read_text(encoding="utf-8").strip("\r\n")
     except (OSError, UnicodeDecodeError) as error:
         why = getattr(error, "strerror", None) or error
-        raise ConfigError(
-            f"cannot read {where}.password_file {settings.password_file}: {why}", "one line, the password"
-        ) from error
+        raise ConfigError(f"cannot read {where} {file}: {why}", "one line, the password") from error
 
 
 def secure(settings: BrokerSettings | UpstreamSettings, where: str) -> ssl.SSLContext:

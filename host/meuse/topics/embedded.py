@@ -16,7 +16,8 @@ import sys
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
-from meuse.access import nats_account, rights, secret_file
+from meuse import secret_file
+from meuse.access import nats_account, rights
 from meuse.access.nats_account import NatsAccount
 from meuse.access.register import Register
 from meuse.config import BrokerAddress, parse_address
@@ -28,9 +29,11 @@ FOLDER: Final = "broker"
 ACCESS: Final = "access.json"
 CONFIG: Final = "nats.conf"
 
-# Who publishes, and who only reads.
+# Who publishes, who only reads, and who may send commands as well.
 HOST_USER: Final = "meuse"
 READER: Final = "reader"
+COMMANDER: Final = "commander"
+USERS: Final = (HOST_USER, READER, COMMANDER)
 
 READY_S: Final = 10.0
 LOOK_S: Final = 0.02
@@ -72,6 +75,7 @@ class Access(NamedTuple):
         """The users that it has made for itself."""
         register.fixed[HOST_USER] = (self.passwords[HOST_USER], rights.EVERYTHING)
         register.fixed[READER] = (self.passwords[READER], rights.READER)
+        register.fixed[COMMANDER] = (self.passwords[COMMANDER], rights.COMMANDER)
 
 
 def known(data: Path) -> Access | None:
@@ -176,7 +180,7 @@ class EmbeddedBroker:
     def _access(self, data: Path, listen: str) -> Access:
         host, port = parse_address(listen, "mqtt.listen")
         before = known(data)
-        passwords = before.passwords if before else {user: secrets.token_urlsafe(18) for user in (HOST_USER, READER)}
+        passwords = {user: secrets.token_urlsafe(18) for user in USERS} | (before.passwords if before else {})
         client_port = before.client_port if before else _free_port("127.0.0.1")
         kept = before.port if before and not port else port
         access = Access(host, kept or _free_port(host), client_port, passwords)

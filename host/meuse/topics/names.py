@@ -17,6 +17,7 @@ EVENT: Final = "event"
 TELEMETRY: Final = "telemetry"
 BACKFILL: Final = "backfill"
 RAW: Final = "raw"
+COMMAND: Final = "command"
 
 
 def of(origin: Origin, what: str) -> str:

@@ -15,6 +15,9 @@ from meuse.journal.sql import Database
 
 CURSOR: Final = "topics"
 
+# How far topics/commands.py has come.
+STATES: Final = "command"
+
 # 8 bytes each are written with every step of progress.
 MAX_RANGES: Final = 10_000
 
@@ -95,6 +98,20 @@ def save(db: Database, now: Progress, retained: Iterable[tuple[str, bytes | None
                 (topic, payload),
             )
     catalog.move_cursor(db, CURSOR, now.safe, at_ms)
+
+
+def load_states(db: Database) -> int | None:
+    """The last state of a command that was published; None: none ever was."""
+    row = db.execute("SELECT value FROM topics_progress WHERE key = ?", (STATES,)).fetchone()
+    return None if row is None else int(row[0])
+
+
+def save_states(db: Database, done: int) -> None:
+    """Part of the caller's transaction."""
+    db.execute(
+        "INSERT INTO topics_progress VALUES(?, ?) ON CONFLICT(key) DO UPDATE SET value = excluded.value",
+        (STATES, b"%d" % done),
+    )
 
 
 def forget(db: Database) -> None:

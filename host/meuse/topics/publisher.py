@@ -21,6 +21,7 @@ from meuse_protocol.received import RangeSet
 from meuse.bridge import Bridge
 from meuse.catalog import Origin
 from meuse.clock import Clock
+from meuse.commands import alarms
 from meuse.config import BrokerAddress
 from meuse.decode import Block
 from meuse.errors import JournalError
@@ -112,6 +113,7 @@ class Publisher:
         self._changed = False
         self._burst = 0
         self._shelved_at = 0.0
+        self._failed: alarms.Alerts = {}
         self._began_ms = clock.utc_ms()
         self.published = 0  # messages that the broker acknowledged
 
@@ -171,10 +173,11 @@ class Publisher:
     async def _keep_watch(self) -> None:
         while True:
             began = time.monotonic()
-            if self._journal.shared:  # boards of other hosts
-                with contextlib.suppress(JournalError):
+            with contextlib.suppress(JournalError):  # the commit queue has said what is wrong
+                self._failed = await self._journal.read(alarms.firing)
+                if self._journal.shared:  # boards of other hosts
                     self._before = await self._journal.read(partial(heard_before, elsewhere=True))
-            await self._watch.look(self._before)
+            await self._watch.look(self._before, self._failed)
             if self._shelf.due:
                 self._wake.set()
             await asyncio.sleep(max(WATCH_S, WATCH_SHARE * (time.monotonic() - began)))

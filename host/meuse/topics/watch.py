@@ -7,6 +7,7 @@ from typing import Any, Final
 import msgspec
 
 from meuse.bridge import Bridge
+from meuse.commands.alarms import Alerts
 from meuse.journal.sql import Database
 from meuse.topics import forms, states
 from meuse.topics.latest import Latest
@@ -53,13 +54,13 @@ class Watch:
         self._firing: dict[str, dict[str, dict[str, Any]]] = {}  # `.../alert` -> alert id -> its message
         self._restore()
 
-    async def look(self, before: dict[str, Heard]) -> None:
-        """All devices once; `before`: as they were when this host started."""
+    async def look(self, before: dict[str, Heard], failed: Alerts) -> None:
+        """All devices once; `before`: as they were when this host started; `failed`: commands that did not do."""
         now_ms = self._bridge.clock.utc_ms()
         self._bridge.heartbeats(now_ms)
         devices = list(dict.fromkeys([*before, *self._bridge.presences.devices]))
         for count, device in enumerate(devices, 1):
-            self._look(device, before.get(device) or Heard(), now_ms)
+            self._look(device, before.get(device) or Heard(), failed.get(device) or {}, now_ms)
             if count % TOGETHER == 0:
                 await asyncio.sleep(0)
 
@@ -70,7 +71,7 @@ class Watch:
         for under in [under for under in self._firing if under.split("/")[3] in devices]:
             del self._firing[under]
 
-    def _look(self, device: str, before: Heard, now_ms: int) -> None:
+    def _look(self, device: str, before: Heard, failed: dict[str, dict[str, Any]], now_ms: int) -> None:
         origin = self._reader.origin_of(device)
         known = self._bridge.presences.devices.get(device)
         presence = states.presence(known, before, now_ms, self._silent_ms)
@@ -82,7 +83,8 @@ class Watch:
             self._told[device] = told
             self._shelf.put(of(origin, STATE), forms.to_json(state | {"published_at": moment(now_ms)}))
         heard_ms = before.heard_ms if before.elsewhere or known is None else known.heard_ms
-        self._alert(of(origin, "alert"), state, states.alerts(state, now_ms, heard_ms, self._silent_ms), now_ms)
+        firing = states.alerts(state, now_ms, heard_ms, self._silent_ms) | failed
+        self._alert(of(origin, "alert"), state, firing, now_ms)
 
     def _alert(self, under: str, state: dict[str, Any], firing: dict[str, dict[str, Any]], now_ms: int) -> None:
         if not firing and under not in self._firing:
