@@ -43,6 +43,11 @@ LATE = (  # loaded by name when the settings or a person ask for them, or given 
     "meuse_board.config",
     "meuse_board.identity",
     "meuse_board.log_boot",
+    "meuse_board.boot",
+    "meuse_board.buses",
+    "meuse_board.missing",
+    "meuse_board.rare_events",
+    "meuse_board.schemas",
     "meuse_board.outputs",
     "meuse_board.main",
     "meuse_board.allowance",
@@ -50,7 +55,6 @@ LATE = (  # loaded by name when the settings or a person ask for them, or given 
     "meuse_board.bg95",
     "meuse_board.card",
     "meuse_board.cipher",
-    "meuse_board.export",
     "meuse_board.modem",
     "meuse_board.sim7600",
     "meuse_board.sms_pdu",
@@ -66,7 +70,10 @@ LATE = (  # loaded by name when the settings or a person ask for them, or given 
     "meuse_protocol.shared_endpoint",
     "meuse_protocol.polled",
     "meuse_protocol.rare_answers",
+    "meuse_protocol.reactions",
+    "meuse_protocol.schema",
 )
+CONSTANT = "\n0.5 is None"  # an object that a module needs, without any effect: see _points_beyond
 CALLED_BY_C = {"readblocks", "writeblocks", "ioctl"}  # littlefs calls a block device by these names
 
 
@@ -217,7 +224,7 @@ def _compile(sources: dict[str, str], target: Path, compiler: str) -> dict[str, 
     now: dict[str, str] = {}
     for name, text in sources.items():
         file = name.replace(".", "/") + ".mpy"
-        now[file] = hashlib.sha256(f"{version} {OPTIONS} {_shown(name)} {text}".encode()).hexdigest()
+        now[file] = hashlib.sha256(f"{version} {OPTIONS} {CONSTANT} {_shown(name)} {text}".encode()).hexdigest()
         if before.get(file) != now[file] or not (target / file).is_file():
             _cross(compiler, name, text, target / file)
     for path in target.rglob("*.mpy"):
@@ -237,14 +244,37 @@ def _cross(compiler: str, name: str, text: str, path: Path) -> None:
     """One .mpy, in place at once and whole: a board may be starting."""
     path.parent.mkdir(parents=True, exist_ok=True)
     source, made = path.with_suffix(".py-small"), path.with_suffix(".mpy-new")
-    source.write_text(text)
     shown = _shown(name)
     words = [compiler, *OPTIONS, "-s", shown, "-o", str(made), str(source)]
-    done = subprocess.run(words, capture_output=True, text=True)
-    if done.returncode:
-        raise BuildError(f"{shown}: {(done.stderr or done.stdout).strip()}")
+    for more in ("", CONSTANT):
+        source.write_text(text + more)
+        done = subprocess.run(words, capture_output=True, text=True)
+        if done.returncode:
+            raise BuildError(f"{shown}: {(done.stderr or done.stdout).strip()}")
+        if not _points_beyond(made.read_bytes()):
+            break
     source.unlink()
     made.replace(path)
+
+
+def _points_beyond(mpy: bytes) -> bool:
+    """Whether a pointer of the loaded module would point at whatever lies behind it in the heap, and keep that alive.
+
+    MicroPython puts the table of names and that of constant objects into one allocation. Without any constant the
+    second begins at the end of the first, and where names fill whole blocks of the heap that is somebody else's block:
+    settings that a boot had read, in one case, 5 kB for ever.
+    """
+    at, counts = 4, []  # behind "M", version, flags and the width of small integers
+    for _ in range(2):
+        count = mpy[at] & 127
+        while mpy[at] > 127:
+            at += 1
+            count = count << 7 | mpy[at] & 127
+        at += 1
+        counts.append(count)
+    names, constants = counts
+    blocks = [-(-names * 2 // word) % 4 for word in (4, 8)]  # a name takes 2 bytes, a block of the heap 4 words
+    return not constants and 0 in blocks
 
 
 def table(sizes: dict[str, int]) -> str:

@@ -51,16 +51,20 @@ def shorten_names(modules: dict[str, Module], used: set[str]) -> None:
     begun = tuple(name for name in fixed if name.endswith("_") and len(name) > 1)
     owners = _owners(modules.values())
     homes: dict[str, set[str]] = {}
+    free_to = {n for n in places if len(n) > SHORT and n not in fixed and not n.startswith(("__", *begun))}
     for name, found in places.items():
         where = {module.name for module, _ in found}
-        if len(name) > SHORT and name not in fixed and not name.startswith(("__", *begun)):
+        if name in free_to:
             inherits = any(owners.get(id(node), m.name).split(":")[0] != m.name for m, node in found)
             if name.startswith("_") or (name in ours and len(where) == 1 and not inherits):
                 own = {owners.get(id(node), "") for _, node in found}
                 homes[name] = own if name.startswith("_") and "" not in own else where
     taken = {name for m in modules.values() for name in each_word(m.tree)}
     free = [n for n in itertools.islice(_short("_"), 2000) if n not in taken]
-    wide = 0  # so many of them stand for names that occur in several modules
+    others = {n: places[n] for n in free_to & ours if n not in homes or ":" not in min(homes[n])}
+    shared = _classes_of(others, modules.values(), owners)
+    wide = _share(shared, others, free)  # so many stand for attributes, and for names that occur in several modules
+    homes = {name: home for name, home in homes.items() if name not in shared}
     count: Counter[str] = Counter()  # and so many more for those of one module, or of one class in it
     for name in sorted(homes, key=lambda n: (min(homes[n]).count(":"), -len(homes[n]), -len(places[n]), n)):
         per_class = ":" in min(homes[name])
@@ -73,6 +77,45 @@ def shorten_names(modules: dict[str, Module], used: set[str]) -> None:
         for module, node in places[name]:
             home = owners.get(id(node), "") if per_class else module.name
             module.rename(node, name, new.get(home) or new[""])
+
+
+def _classes_of(
+    places: dict[str, list[tuple[Module, ast.AST]]], modules: Iterable[Module], owners: dict[int, str]
+) -> dict[str, set[str]]:
+    """Name -> the classes that define it, of names that are attributes of classes of ours and no module's.
+
+    Whoever reads such a name, wherever it is, reads it from an object of one of these classes.
+    """
+    elsewhere = {node.attr for m in modules for node in ast.walk(m.tree) if _set_from_outside(node, owners)}
+    for module in modules:
+        bodies = [module.tree.body, *(n.body for n in ast.walk(module.tree) if isinstance(n, ast.ClassDef))]
+        for statement in itertools.chain(*bodies):
+            if not isinstance(statement, ast.FunctionDef | ast.ClassDef):
+                elsewhere.update(n.id for n in ast.walk(statement) if isinstance(n, ast.Name))
+    found: dict[str, set[str]] = {}
+    for name in places.keys() - elsewhere:
+        nodes = [node for _, node in places[name] if not isinstance(node, ast.Name | ast.arg)]
+        made = [n for n in nodes if not isinstance(n, ast.Attribute) or isinstance(n.ctx, ast.Store)]
+        if made and all(id(node) in owners for node in made):
+            found[name] = {owners[id(node)] for node in made}
+    return found
+
+
+def _set_from_outside(node: ast.AST, owners: dict[int, str]) -> bool:
+    return isinstance(node, ast.Attribute) and not isinstance(node.ctx, ast.Load) and id(node) not in owners
+
+
+def _share(classes: dict[str, set[str]], places: dict[str, list[tuple[Module, ast.AST]]], free: list[str]) -> int:
+    """Renames attributes; two share a short form unless one class has both -> how many forms were needed."""
+    taken: list[set[str]] = []  # of each short form the classes that have it
+    for name in sorted(classes, key=lambda n: (-len(classes[n]), -len(places[n]), n)):
+        at = next((i for i, homes in enumerate(taken) if not homes & classes[name]), len(taken))
+        taken[at:] = taken[at:] or [set()]
+        taken[at] |= classes[name]
+        for module, node in places[name]:
+            if not isinstance(node, ast.Name | ast.arg):  # a variable of that name is something else
+                module.rename(node, name, free[at])
+    return len(taken)
 
 
 def _owners(modules: Iterable[Module]) -> dict[int, str]:

@@ -9,7 +9,6 @@ goes, an id that ran never runs again.
 from binascii import crc32
 
 from machine import Pin
-from meuse_protocol.board_endpoint import Command
 from meuse_protocol.commands import (
     ACCEPTED,
     BAD_ARGUMENT,
@@ -35,9 +34,10 @@ from meuse_protocol.conditions import holds, is_condition
 from meuse_protocol.errors import MeuseError
 from meuse_protocol.messages import BLOB, RESULT
 from meuse_protocol.msgpack import pack, unpack
+from meuse_protocol.reactions import Command
 
 from .app import RUNNING, App
-from .health import channels, readings
+from .health import readings
 from .loading import forget, load
 from .stored import load as kept
 from .stored import save
@@ -201,8 +201,9 @@ class Commands:
     def _stats(self) -> list:
         """[name, value, name, value ...]: what health measures, and the counters of the links."""
         flat = []
-        for channel, value in zip(channels(), readings(self._app)):
+        for channel, value in zip(load("schemas").channels(), readings(self._app)):
             flat += (channel[0], value)
+        forget("schemas", "meuse_protocol.schema")
         for endpoint in self._app.endpoints:
             for name in sorted(endpoint.counters)[:STATS_COUNTERS]:
                 flat += (name, endpoint.counters[name])

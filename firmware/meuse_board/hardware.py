@@ -6,11 +6,9 @@ import time
 
 import machine
 
-LONGEST_MS = 8300  # RP2's watchdog raises above 8388
+from .loading import forget, load
 
-# BOOT causes, the protocol's numbers, by machine's names; a port lacks some of them.
-CAUSES = ("unknown", "power on", "reset pin", "watchdog", "deep sleep", "software")
-_NAMES = (None, "PWRON_RESET", "HARD_RESET", "WDT_RESET", "DEEPSLEEP_RESET", "SOFT_RESET")
+LONGEST_MS = 8300  # RP2's watchdog raises above 8388
 
 
 class Hardware:
@@ -29,32 +27,16 @@ class Hardware:
         if name not in self._opened:
             if name not in self._buses:
                 raise ValueError("no bus " + name)
-            self._opened[name] = self._open(dict(self._buses[name]))
+            self._opened[name] = load("buses").opened(dict(self._buses[name]))
+            forget("buses")
             del self._buses[name]  # pins have names enough in the settings on flash
         return self._opened[name]
 
-    def _open(self, settings: dict):
-        kind = settings.pop("kind")
-        for key in settings:
-            if key in ("pin", "scl", "sda", "sck", "mosi", "miso"):
-                settings[key] = machine.Pin(settings[key])
-        if kind == "onewire":
-            from .drivers.onewire import Bus
-
-            return Bus(settings["pin"])
-        number = settings.pop("id", 0)
-        return (machine.I2C if kind == "i2c" else machine.SPI)(number, **settings)
-
     def serial(self, settings: dict):
         """A port with read(n) and write(bytes) that never wait and give None when nothing moves."""
-        if "uart" not in settings:
-            from .links.usb import Port
-
-            return Port()
-        pins = {k: machine.Pin(settings[k]) for k in ("tx", "rx") if k in settings}
-        return machine.UART(
-            settings["uart"], settings.get("baud", 115200), timeout=0, rxbuf=1024, txbuf=1024, **pins
-        )
+        port = load("buses").serial(settings)
+        forget("buses")
+        return port
 
     def output(self, number: int):
         """A pin that drives low, until it is called with 1."""
@@ -100,12 +82,8 @@ class Hardware:
                 self._watchdog = machine.WDT(timeout=LONGEST_MS)
 
     def cause(self) -> int:
-        """Why the board started: index into CAUSES."""
-        code = machine.reset_cause()
-        for i in range(1, len(_NAMES)):
-            if getattr(machine, _NAMES[i], None) == code:
-                return i
-        return 0
+        """Why the board started: the protocol's number in BOOT."""
+        return load("buses").cause()
 
     def reboot(self) -> None:
         machine.reset()

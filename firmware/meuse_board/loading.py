@@ -4,16 +4,6 @@ import gc
 import sys
 
 
-class Missing:
-    """Stands in for a driver that could not be made: the device does not answer."""
-
-    def start(self, now: int) -> int:
-        return 0
-
-    def read(self, now: int) -> list:
-        return [-1]
-
-
 def load(name: str):
     """The module meuse_board.`name`."""
     gc.collect()
@@ -21,9 +11,12 @@ def load(name: str):
 
 
 def forget(*names) -> None:
-    """Gives back the heap of modules that are not needed any more."""
-    package = sys.modules["meuse_board"]
+    """Gives back the heap of modules that are not needed any more: of meuse_board, or by their whole name."""
     for name in names:
-        if sys.modules.pop("meuse_board." + name, None):
-            delattr(package, name)
+        if not name.startswith("meuse_"):
+            name = "meuse_board." + name
+        if sys.modules.pop(name, None):
+            package, _, own = name.rpartition(".")
+            if package in sys.modules:
+                delattr(sys.modules[package], own)
     gc.collect()

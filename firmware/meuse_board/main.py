@@ -54,7 +54,6 @@ def run(root: str = "", break_in_ms: int = BREAK_IN_MS, also=(), ready=None, cra
         app.problems += ["output %s cannot be driven" % name for name in unsafe]
         if undone:
             app.problems.append("taken back, since nobody reached this board with the new value: " + undone)
-        _report(app, root)
         if ready:
             ready(app)
         _interruptible(False)
@@ -102,15 +101,3 @@ def _note(root: str, problem) -> None:
             f.write(text.getvalue()[-CRASH_BYTES:])
     except (OSError, MemoryError):
         pass  # the flash may be why, or the heap
-
-
-def _report(app, root: str) -> None:
-    """Tells of the boot before; its note goes when the record is on flash."""
-    try:
-        with open(root + "/crash.txt") as f:
-            text = f.read()
-        app.report_crash(text)
-        if app.log.flush():
-            os.remove(root + "/crash.txt")
-    except (OSError, MemoryError):
-        pass  # the boot before ended well

@@ -394,6 +394,6 @@ class Lower:
         return True
 
 
-def _nobody(line: bytes, typing: bool):
+def _nobody(link, line: bytes, typing: bool):
     """What a board writes before its frames begin is no command."""
     return None

@@ -39,12 +39,12 @@ class Group:
 
 
 class Sampler:
-    """`on_row(group, uptime_ms, values, urgent)` gets each row; values are ints or [-q]."""
+    """`on_row(group, uptime_ms, values, urgent)`, set by whoever makes it, gets each row; values are ints or [-q]."""
 
-    def __init__(self, clock, on_row):
+    def __init__(self, clock, on_row=None):
         self.groups = []
         self._clock = clock
-        self._on_row = on_row
+        self.on_row = on_row
         self.stopping = False
         self.grace_ms = 0  # more for every limit of time: a simulated sensor may be starved of its processor
         self.errors = self.slow = 0
@@ -131,4 +131,4 @@ class Sampler:
                 tell = True
         if tell or urgent:
             group.told, group.told_ms = group.values, group.at_ms
-            self._on_row(group, group.at_ms, group.values, urgent)
+            self.on_row(group, group.at_ms, group.values, urgent)

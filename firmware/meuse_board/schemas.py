@@ -7,12 +7,26 @@ from meuse_protocol.schema import MAX_SID, Schema
 
 STREAM = "=stream"  # like "#" and four bytes of hash no name that a channel can have
 
+# Name, unit, flags (1: counter, 2: state). Counts are since boot.
+CHANNELS = """uptime s 0
+boots count 1
+reset_cause count 2
+heap_low B 0
+log_waiting count 0
+log_lost count 0
+flash_writes count 0
+flash_errors count 0
+sensor_errors count 0
+sent count 0
+received count 0
+line_damage count 0"""
+
 
 def schema_of(group) -> Schema:
     """Made when it is needed, not kept: a board has no heap for two descriptions of its channels."""
     s = group.settings
-    if "schema" in s:
-        rows = s["schema"]()
+    if not s["channels"]:  # the board's own
+        rows = channels()
     else:
         rows = [(c["name"], c["unit"], c["exp"], c.get("flags", 0)) for c in s["channels"]]
     return Schema(group.sid, s["name"], s["tick_ms"], rows)
@@ -37,3 +51,14 @@ def name_groups(groups: list, kept, stream: int) -> list:
             kept.put(name, sid)
     kept.flush()
     return named
+
+
+def health_settings(period_ms: int) -> dict:
+    """Of the board's own group, as sampler and batcher want them."""
+    return {"name": "health", "tick_ms": 1000, "period_ms": period_ms, "max_rows": 1, "channels": ()}
+
+
+def channels() -> list:
+    """(name, unit, exp, flags) of each of the board's own; made when asked for."""
+    rows = [line.split() for line in CHANNELS.split("\n")]
+    return [(name, unit, 0, int(flags)) for name, unit, flags in rows]

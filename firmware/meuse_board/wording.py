@@ -1,17 +1,6 @@
-"""Numbers, times and typed lines as people write them. Pure; refuses to know who says what to whom."""
+"""Numbers and times as people write them. Pure; refuses to know who says what to whom."""
 
 EPOCH_2000_S = 946684800  # ESP32 counts from 2000-01-01, RP2 and Unix from 1970-01-01
-
-
-def typed(line: bytes) -> str:
-    """The line as meant: backspaces applied, escape codes of arrow keys and the like left out."""
-    out = bytearray()
-    for c in line:
-        if c in b"\b\x7f":
-            out = out[:-1]
-        elif 32 <= c < 127:
-            out.append(c)
-    return out.decode()
 
 
 def decimal(value: int, exp: int) -> str:

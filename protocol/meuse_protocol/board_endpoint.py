@@ -7,7 +7,7 @@ to the stream and outlives every link.
     board = BoardEndpoint("stove-1", log.stream, psk, log)
     board.link_up(now_ms, mtu, nonce)          # nonce: 32 random bits, others for every link_up
     board.receive(e2e, now_ms)                 # one packet: PDU and MAC, out of its frame
-    while (event := board.next_event()):       # Welcomed, Acked, Time, Needed, Command, Refused
+    while (event := board.next_event()):       # Welcomed, Acked, Time; reactions.py: others
         ...
     while room and (e2e := board.next_pdu(now_ms)):
         send(e2e)                              # pull no more than the wire takes now
@@ -23,7 +23,7 @@ from collections import namedtuple
 from . import messages, states
 from .auth import UP, direction_keys, mac
 from .errors import LocalError, RemoteError
-from .messages import ERR, HELLO, NEED, NEED_HELLO, PING, TIMEQ, VERSION, record, splice
+from .messages import HELLO, NEED, NEED_HELLO, PING, TIMEQ, VERSION, record, splice
 from .outbox import ALL, Outbox
 from .ranges import SEQ_MAX, Ranges
 from .seal import BAD_MAC, UNSIGNED, opened
@@ -45,8 +45,6 @@ SILENCE_MS = 10000  # at least, and three timeouts
 FORGED_EACH_MS = 100
 FORGED_BURST_MS = 1000  # more than ten within it, and nothing is read for MUTE_MS
 MUTE_MS = 10000
-NEED_EACH_MS = 15000  # a replayed NEED may cost a few records a minute, not one a second
-NEED_BURST_MS = 60000
 PROBE_MS = 5000  # first pause between two PINGs; all pauses double
 PROBE_HELD_MAX_MS = 30000  # the host tells by itself when it takes more: this is for a lost ACK
 TIME_BURST = 4  # exchanges after a WELCOME, a second apart: the best of them counts
@@ -58,9 +56,6 @@ PROBE_QUIET_MAX_MS = 300000
 Welcomed = namedtuple("Welcomed", ("version", "cum", "window"))
 Acked = namedtuple("Acked", ("cum", "count"))  # all below cum is durable; so many were news
 Time = namedtuple("Time", ("offset_ms", "err_ms", "anchor"))  # anchor: body of an ANCHOR, or None
-Needed = namedtuple("Needed", ("what", "items"))  # NEED_SCHEMA with [sid] or None; NEED_ANCHOR
-Command = namedtuple("Command", ("cid", "deadline", "op", "arg"))
-Refused = namedtuple("Refused", ("code", "text", "seq"))  # ERR; seq: this record was set aside
 
 
 class BoardEndpoint:
@@ -307,20 +302,18 @@ class BoardEndpoint:
             self._ack(fields, now_ms)
         elif kind == messages.WELCOME:
             self._welcome(fields, now_ms)
-        elif kind == NEED:
-            self._need(fields, now_ms)
-        elif kind == ERR:
-            self._refused(fields, authentic, now_ms)
         elif kind == messages.TIME:
             if self._step(states.HEARD, now_ms):
                 self._told_time(fields, now_ms)
-        elif kind == messages.CMD:
-            if self._step(states.HEARD, now_ms):
-                self._emit(Command(*fields[2:6]))
+        elif kind == NEED and fields[2] == NEED_HELLO:
+            if self._step(states.CALLED, now_ms):
+                self._call(now_ms)
         elif kind < messages.ACK:
             self._step(states.ALIEN, now_ms)
-        else:
-            self._count("unknown_control")
+        else:  # what comes once in months: not in every board's heap
+            from .reactions import react
+
+            react(self, kind, fields, authentic, now_ms)
 
     def _step(self, event: int, now_ms: int) -> bool:
         """Moves as the table says; False, and a counter, where it has no such transition."""
@@ -429,36 +422,6 @@ class BoardEndpoint:
         self._time_left -= 1
         self._ask_time(now_ms + (SECOND_MS if self._time_left > 0 else TIME_MS))
         self._emit(Time(time.offset_ms, time.err_ms, time.anchor(now_ms)))
-
-    def _need(self, fields: "list[Any]", now_ms: int) -> None:
-        what = fields[2]
-        if what == NEED_HELLO:
-            if self._step(states.CALLED, now_ms):
-                self._call(now_ms)
-        elif not self._step(states.HEARD, now_ms):
-            pass
-        elif what == messages.NEED_FRAGMENTS and self._parts is not None:
-            self._parts.want(fields[3])
-        elif what != messages.NEED_SCHEMA and what != messages.NEED_ANCHOR:
-            self._count("unknown_control")
-        elif self._need_ms - now_ms > NEED_BURST_MS - NEED_EACH_MS:
-            self._count("need_limited")
-        else:
-            self._need_ms = max(self._need_ms, now_ms) + NEED_EACH_MS
-            self._emit(Needed(what, fields[3]))
-
-    def _refused(self, fields: "list[Any]", authentic: bool, now_ms: int) -> None:
-        code = fields[2]
-        event = states.NOTED
-        if authentic:
-            event = states.REFUSAL if code == messages.ERR_VERSION else states.HEARD
-        if self._step(event, now_ms):
-            seq = fields[4] if authentic else None
-            if seq is None or code not in (messages.ERR_PACKET, messages.ERR_LIMIT):
-                seq = None
-            elif not self._outbox.refused(seq):
-                seq = None
-            self._emit(Refused(code, fields[3], seq))
 
     def _emit(self, event: "Any") -> None:
         if len(self._events) < EVENTS_MAX:

@@ -8,7 +8,7 @@ POLL, or it is lost; between polls a board may be silent for minutes and has los
 
 from .board_endpoint import SECOND_MS
 from .errors import RemoteError
-from .messages import ACK, HELLO, NEED_HELLO, PING, POLL, head, record, splice
+from .messages import ACK, ERR, HELLO, NEED, NEED_HELLO, PING, POLL, head, record, splice
 from .ranges import Ranges
 from .shared_endpoint import SharedEndpoint
 from .states import ACKED, ACKED_HELD, CALLED, HELD, READY, SILENCE
@@ -136,7 +136,10 @@ class PolledEndpoint(SharedEndpoint):
     def _handle(self, kind: int, fields: "list[Any]", authentic: bool, now_ms: int) -> None:
         if kind == POLL:
             self._polled(fields[2], fields[3], now_ms)
-        else:
+        elif kind == NEED and fields[2] == NEED_HELLO and not fields[1]:
+            self._called(fields[3] or [], now_ms)
+        # An ERR without a MAC is meant, on this wire, for a stranger.
+        elif kind != ERR or authentic or not self._known(now_ms):
             super()._handle(kind, fields, authentic, now_ms)
 
     def _polled(self, cum: int, credit: int, now_ms: int) -> None:
@@ -151,12 +154,6 @@ class PolledEndpoint(SharedEndpoint):
         self._turns.begin()
         self._credit = credit
         self._spoken = False
-
-    def _need(self, fields: "list[Any]", now_ms: int) -> None:
-        if fields[2] == NEED_HELLO and not fields[1]:
-            self._called(fields[3] or [], now_ms)
-        else:
-            super()._need(fields, now_ms)
 
     def _called(self, call: "list[Any]", now_ms: int) -> None:
         """Who is new may say HELLO: in one of so many slots, each so long, to this run of the master."""
@@ -178,7 +175,3 @@ class PolledEndpoint(SharedEndpoint):
         """Welcomed, and not forgotten since."""
         welcomed = self.state == READY or self.state == HELD
         return welcomed and now_ms < self._heard_ms + UNPOLLED_MS
-
-    def _refused(self, fields: "list[Any]", authentic: bool, now_ms: int) -> None:
-        if authentic or not self._known(now_ms):  # without a MAC and on this wire it is meant for a stranger
-            super()._refused(fields, authentic, now_ms)

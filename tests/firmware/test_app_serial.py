@@ -81,8 +81,8 @@ def test_a_technician_at_work(board: Board) -> None:
 
 
 def test_every_command_is_in_the_help_and_in_its_page(root: Path, board: Board) -> None:
-    source = (root / "firmware/meuse_board/console.py").read_text()
-    commands = set(re.findall(r"def do_(\w+)", source)) - {"hello"}
+    source = (root / "firmware/meuse_board/typed.py").read_text()
+    commands = {name for names in re.findall(r'in "([a-z ]+)"\.split', source) for name in names.split()} - {"hello"}
     board.start()
     board.ask("", "Type help")
     told = board.ask("help", "reboot")

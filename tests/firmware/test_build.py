@@ -34,6 +34,18 @@ def test_only_what_changed_is_compiled_again_and_what_is_gone_goes(tmp_path: Pat
     assert after["a.mpy"] == before["a.mpy"] and after["c.mpy"] > before["c.mpy"]
 
 
+def test_no_module_keeps_what_lies_behind_it_in_the_heap(tmp_path: Path) -> None:
+    """Names that fill whole blocks, and no constant object: MicroPython's second table would begin in another block."""
+    padded = 0
+    for n in range(8, 24):
+        text = "\n".join(f"import one_{i}" for i in range(n))
+        build._cross(build.mpy_cross(), "a", text, tmp_path / "a.mpy")
+        mpy = (tmp_path / "a.mpy").read_bytes()
+        assert not build._points_beyond(mpy)
+        padded += mpy[5] == 1  # constant objects, behind fewer than 128 names
+    assert 4 <= padded < 16
+
+
 def test_a_missing_compiler_is_said_with_the_way_out(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MPY_CROSS", "/nowhere/mpy-cross")
     with pytest.raises(build.BuildError, match="make setup"):

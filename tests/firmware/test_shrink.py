@@ -67,3 +67,42 @@ def test_what_an_heir_in_another_module_adds_keeps_away_from_what_it_inherits() 
     (more,) = (name for name in dir(type(heir)) if not name.startswith("__"))
     getattr(heir, more)()
     assert sorted(vars(heir).values()) == [1, 2, 3]
+
+
+SHARED = {
+    "a": """
+class Left:
+    def __init__(self, size):
+        self.first = size
+        self.second = 2
+
+    def total(self):
+        return self.first + self.second
+""",
+    "b": """
+class Right:
+    def __init__(self, first):
+        self.third = first
+        self.fourth = 4
+        self.outside = None
+""",
+    "c": """
+from a import Left
+from b import Right
+
+left, right = Left(1), Right(3)
+left.named = 5
+right.outside = 6
+result = [left.first, left.second, right.third, right.fourth, left.total(), left.named, right.outside]
+""",
+}
+
+
+def test_attributes_of_unrelated_classes_share_short_forms_wherever_they_are_read() -> None:
+    small = shrink(SHARED, keep=["result"])
+    space: dict[str, object] = {}
+    for name in "abc":
+        exec(small[name].replace("from a import", "#").replace("from b import", "#"), space)
+    assert space["result"] == [1, 2, 3, 4, 3, 5, 6]
+    left, right = (vars(one) for one in space.values() if hasattr(one, "__dict__") and len(vars(one)) == 3)
+    assert len(set(left) & set(right)) == 2, "two of each have the same name as two of the other"

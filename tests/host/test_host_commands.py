@@ -12,9 +12,9 @@ from meuse.commands.table import Request
 from meuse.errors import ConfigError, HostError
 from meuse.run import Host
 from meuse_protocol import commands as wire
-from meuse_protocol.board_endpoint import Command
 from meuse_protocol.columns import single
 from meuse_protocol.messages import ANCHOR, BOOT, RESULT, SINGLE
+from meuse_protocol.reactions import Command
 from meuse_protocol.schema import Schema
 
 from tests.host.hosts import ask, events, key_of, running

@@ -15,7 +15,7 @@ from meuse import bridge, housekeeping
 from meuse.latest import Latest
 from meuse.live import Line, View
 from meuse_protocol import columns, messages
-from meuse_protocol.board_endpoint import Needed
+from meuse_protocol.reactions import Needed
 from meuse_protocol.schema import Schema
 from rich.console import Console
 

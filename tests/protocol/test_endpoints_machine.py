@@ -20,7 +20,7 @@ from hypothesis.stateful import (
 from memory_host import MemoryHost, MemoryJournal
 from memory_log import PSK, STREAM, MemoryLog, text
 from meuse_protocol import host_states, states
-from meuse_protocol.board_endpoint import EVENTS_MAX, BoardEndpoint, Needed, Time
+from meuse_protocol.board_endpoint import EVENTS_MAX, BoardEndpoint, Time
 from meuse_protocol.framing import FRAME, Deframer, frame
 from meuse_protocol.host_endpoint import GapFound, HostEndpoint
 from meuse_protocol.messages import (
@@ -38,6 +38,7 @@ from meuse_protocol.messages import (
     splice,
 )
 from meuse_protocol.outbox import ALARMS, ALL, NOTHING
+from meuse_protocol.reactions import Needed
 from meuse_protocol.received import RangeSet
 from meuse_protocol.shared_endpoint import SharedEndpoint
 

@@ -3,14 +3,7 @@
 from by_hand import NONCE, UTC, board, down, kinds, opened, ready, seqs, welcome
 from memory_log import STREAM, events_of, packets_of
 from meuse_protocol import states
-from meuse_protocol.board_endpoint import (
-    Acked,
-    Command,
-    Needed,
-    Refused,
-    Time,
-    Welcomed,
-)
+from meuse_protocol.board_endpoint import Acked, Time, Welcomed
 from meuse_protocol.errors import LocalError
 from meuse_protocol.messages import (
     ACK,
@@ -27,6 +20,7 @@ from meuse_protocol.messages import (
     record,
     splice,
 )
+from meuse_protocol.reactions import Command, Needed, Refused
 
 
 def test_hello_goes_first_and_says_what_the_log_holds():

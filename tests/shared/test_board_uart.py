@@ -80,7 +80,7 @@ def test_a_backlog_leaves_at_the_pace_of_the_wire_and_no_write_waits():
 
 def test_a_long_answer_waits_for_the_wire_line_by_line():
     port, link = started(9600)
-    link.console = lambda line, typing: iter([LONG.decode()] * 40)
+    link.console = lambda link, line, typing: iter([LONG.decode()] * 40)
     port.typed = b"config get\r"
     steps(port, link, 6000, 0)
     assert port.blocked_ms == 0, port.blocked_ms

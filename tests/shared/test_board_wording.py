@@ -1,6 +1,7 @@
 """What a technician reads and types, number by number."""
 
-from meuse_board.wording import decimal, span, typed, utc_text
+from meuse_board.typed import meant
+from meuse_board.wording import decimal, span, utc_text
 
 
 def test_decimals_without_floats():
@@ -20,10 +21,10 @@ def test_spans_in_their_two_largest_units():
 
 
 def test_a_line_as_it_was_meant():
-    assert typed(b"status") == "status"
-    assert typed(b"stx\bat\x7ftus") == "status"
-    assert typed(b"\b\x7f") == ""
-    assert typed(b"\x1b[Ahelp\xa6") == "[Ahelp"
+    assert meant(b"status") == "status"
+    assert meant(b"stx\bat\x7ftus") == "status"
+    assert meant(b"\b\x7f") == ""
+    assert meant(b"\x1b[Ahelp\xa6") == "[Ahelp"
 
 
 def test_text_is_the_same_under_both_epochs():

@@ -10,7 +10,7 @@
     start(now_ms) -> int
         Begin a conversion; ms until read() has it (0: at once). A device that does not answer is read()'s to tell.
     read(now_ms) -> int | [-q] | None
-        int   the value times 10**-exp, rounded half away from zero (`scaled` below)
+        int   the value times 10**-exp, rounded half away from zero (`scaled`)
         [-q]  no value, and why: q of meuse_protocol.quality. Never an invented value.
         None  not ready, ask again: a converter shared by several channels was busy with another one, and this call
               has begun (or waits for) the own conversion. Asked again every 5 ms; after the channel's time limit
@@ -20,8 +20,4 @@ Both are short (a few ms at most), never wait, and never raise; the sampler guar
 `now_ms` is the uptime in ms, never wrapping. Integers only: a float on a board has 24 bits.
 """
 
-
-def scaled(numerator: int, denominator: int) -> int:
-    """numerator / denominator (> 0), rounded half away from zero."""
-    n = (abs(numerator) * 2 + denominator) // (denominator * 2)
-    return -n if numerator < 0 else n
+from ..scaling import scaled as scaled

@@ -1,9 +1,9 @@
 """The serial cable: frames and the technician's console share one port.
 
 Owns the port, the framing and the rule who may write; refuses to know what a packet or a console command means.
-The console is a function: typed line, whether somebody is typing already -> iterator of lines of text (a long answer
-never sits in memory whole), or None for a line that is nobody's: noise must not stop the readings. A typed line
-pauses frames until 30 s pass without input; the log keeps them.
+The console is a function: this link, typed line, whether somebody is typing already -> iterator of lines of text (a
+long answer never sits in memory whole), or None for a line that is nobody's: noise must not stop the readings. A typed
+line pauses frames until 30 s pass without input; the log keeps them.
 """
 
 from meuse_protocol.framing import FRAME, TEXT, Deframer, frame
@@ -50,6 +50,7 @@ class Link:
         if not self._port:
             self._port = self._hardware.serial(self._settings)
             self.pollable = self._hardware.pollable(self._port)
+            self._settings = None
         self.up = True
 
     def close(self, now: int) -> None:
@@ -128,7 +129,7 @@ class Link:
         if self._answer:
             self._ahead, self._shown = line, 0
             return
-        answer = self.console(line, now < self._quiet_until)
+        answer = self.console(self, line, now < self._quiet_until)
         if answer:
             self._out += line[self._shown :] + b"\r\n"
             self._answer = answer

@@ -14,7 +14,7 @@ def ready(app):
     if app.clock.boot == 1:
         app.kept.put("meter", 41)
         app.append(BLOB, (9, None, b"in RAM only"))
-        app._hardware.feed(1000)
+        app.hardware.feed(1000)
         raise ZeroDivisionError("on purpose")
     print("meter", app.kept.get("meter"))
     for seq in range(1, app.log.next_seq()):

@@ -6,7 +6,6 @@ import vfs
 from config_cases import SETTINGS, packed
 from flash import CLEAN, HALF, RANDOM, RamFlash, mount
 from meuse_board.stored import save
-from meuse_protocol.board_endpoint import Command
 from meuse_protocol.commands import (
     ACCEPTED,
     BAD_ARGUMENT,
@@ -23,6 +22,7 @@ from meuse_protocol.commands import (
 )
 from meuse_protocol.messages import BLOB, RESULT, splice
 from meuse_protocol.msgpack import unpack
+from meuse_protocol.reactions import Command
 
 PIN = 25
 

@@ -11,11 +11,10 @@ from meuse_protocol.carried import packet_of
 from meuse_protocol.framing import frame
 
 
-def lines(app, mtu: int):
-    """`mtu`: the longest packet that whoever answers may send by this cable."""
-    log, endpoint = app.log, app.endpoint
+def answer(name: str, app, link, words):
+    log, endpoint = app.log, app.endpoints[0]
     yield "%d records follow, each in a line that begins with a colon; save them in a file" % log.backlog()
-    yield _line(endpoint.hello(mtu, int.from_bytes(os.urandom(4), "big")))
+    yield _line(endpoint.hello(link.mtu, int.from_bytes(os.urandom(4), "big")))
     for seq in range(log.oldest(), log.next_seq()):
         e2e = packet_of(endpoint, log, seq)
         while not e2e and log.search[0] <= 0:  # perhaps behind a damaged place: looked through little by little
