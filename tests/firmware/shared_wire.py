@@ -141,7 +141,7 @@ class PolledLink(rs485.Link):  # type: ignore[misc]
         self.open(world.now_ms)
 
     def send(self, e2e: bytes, now: int) -> None:
-        self._world.note_sent(self.name, e2e)
+        self._world.note_sent(self, e2e)
         super().send(e2e, now)
 
     def cut(self, noticed: bool) -> None:
