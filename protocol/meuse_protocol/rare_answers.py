@@ -20,7 +20,9 @@ TIME_AGAIN_MS = 600000
 class Asked(Handed):
     """What is in flight, by what was asked of the host."""
 
-    _asked = 0  # transmissions before the last PING
+    def begin_anew(self, reorder: int) -> None:
+        super().begin_anew(reorder)
+        self._asked = 0  # transmissions before the last PING
 
     def deadline(self) -> "int | None":
         return None

@@ -18,26 +18,40 @@ class Handed(Window):
 
     elsewhere: seqs that were in flight when a link was left. The host may have them: an ACK that
     comes soon after they went here is no measure of this link, and proves nothing.
-    before: of this link's last connection, whose round trip is this one's too.
     """
 
-    def __init__(self, reorder: int, elsewhere: "list[int]", before: "Handed | None") -> None:
+    def __init__(self, elsewhere: "list[int]") -> None:
+        super().__init__()
+        self.elsewhere = elsewhere
+        self._guessed = False
+
+    def begin_anew(self, reorder: int) -> None:
+        """A new connection of this link, whose round trip is as it was."""
+        kept = self._srtt_8, self._rttvar_4, self._rtt_min_ms
         super().__init__(reorder)
-        self._elsewhere = elsewhere
-        if before is not None:
-            self.first_ms = before.first_ms
-            self._srtt_8 = before._srtt_8
-            self._rttvar_4 = before._rttvar_4
-            self._rtt_min_ms = before._rtt_min_ms
+        self._srtt_8, self._rttvar_4, self._rtt_min_ms = kept
 
     def sent(self, seq: int, now_ms: int, clean: bool) -> None:
-        super().sent(seq, now_ms, clean and seq not in self._elsewhere)
+        super().sent(seq, now_ms, clean and seq not in self.elsewhere)
+
+    def guess(self, bound_ms: int) -> None:
+        """A round trip is no longer than this: the first timeout, until one is measured."""
+        if self._srtt_8 < 0:
+            super().sample(bound_ms // 3)  # makes an RTO of bound_ms
+            self._guessed = True
+
+    def sample(self, rtt_ms: int) -> None:
+        """See Window: a guess counts no more."""
+        if self._guessed:
+            self._guessed = False
+            self._srtt_8 = -1
+        super().sample(rtt_ms)
 
     def put_back(self) -> None:
         """See Window: and it may be sent on another link now."""
         left = [item[0] for item in self._flight] + self.lost
         if left:
-            self._elsewhere[:] = (left + self._elsewhere)[:ELSEWHERE_MAX]
+            self.elsewhere[:] = (left + self.elsewhere)[:ELSEWHERE_MAX]
         super().put_back()
 
 
@@ -51,21 +65,21 @@ class SharedEndpoint(BoardEndpoint):
 
     Flight = Handed
 
-    _elsewhere: "list[int] | None" = None
-    _handed: "Any" = None  # this link's Flight
+    _handed: "Any" = None  # what is in flight here
 
     def _reset(self, now_ms: int, mtu: int, nonce: int, ordered: bool) -> None:
         super()._reset(now_ms, mtu, nonce, ordered)
-        if self._elsewhere is None:
-            self._elsewhere = []
+        if self._handed is None:
+            self._handed = self.Flight([])
         self._greets_ms = now_ms
-        self._flight = self._handed = self.Flight(1 if ordered else 3, self._elsewhere, self._handed)
+        self._handed.begin_anew(1 if ordered else 3)
+        self._flight = self._handed
         self._outbox.rewind(self._stored, self._flight)
 
     def join(self, other: "SharedEndpoint") -> None:
         """Both serve one stream: what the host has, the time and the schemas are known to both."""
         self._stored = other._stored
-        self._elsewhere = other._elsewhere
+        self._handed = self.Flight(other._handed.elsewhere)
         self.time = other.time
         self.schemas = other.schemas
 
@@ -90,10 +104,11 @@ class SharedEndpoint(BoardEndpoint):
         return now_ms - max(self._heard_ms, self._waiting_ms)
 
     def _welcome(self, fields: "list[Any]", now_ms: int) -> None:
-        """See BoardEndpoint. Of several HELLOs any may be the one it answers: it is no measure, but a bound."""
-        if now_ms - self._greets_ms <= GREETED_MAX_MS:
-            self._handed.first_ms = max(RTO_FIRST_MS, now_ms - self._greets_ms)
+        """See BoardEndpoint. Of several HELLOs any may be the one it answers: no measure, but a bound."""
+        waited_ms = now_ms - self._greets_ms
         super()._welcome(fields, now_ms)
+        if RTO_FIRST_MS < waited_ms <= GREETED_MAX_MS:
+            self._handed.guess(waited_ms)
 
     def ping(self, now_ms: int) -> None:
         """Asks a host that knows us for an ACK: what forgets idle ways (a NAT) is reminded of ours."""

@@ -23,8 +23,6 @@ class Window:
     1 where the link keeps the order, 3 where it does not.
     """
 
-    first_ms = RTO_FIRST_MS
-
     def __init__(self, reorder: int = 1) -> None:
         self._reorder = reorder
         # (seq, order, sent_ms, clean), in the order of transmission
@@ -54,7 +52,7 @@ class Window:
     def rto_ms(self) -> int:
         """Retransmission timeout without backoff."""
         if self._srtt_8 < 0:
-            return self.first_ms + ACK_DELAY_MS
+            return RTO_FIRST_MS + ACK_DELAY_MS
         return max(RTO_MIN_MS, (self._srtt_8 >> 3) + self._rttvar_4) + ACK_DELAY_MS
 
     def sent(self, seq: int, now_ms: int, clean: bool) -> None:
