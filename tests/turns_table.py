@@ -24,6 +24,7 @@ HEAD = (
     "next link", "first record acknowledged on it, at worst", "when nobody is told of the cut",
     "records", "switches", "sent again for one switch, at most", "sent again for losses", "lost on the way", "hours",
 )
+MOST = HEAD.index("sent again for one switch, at most")
 
 
 def write(found: "Iterable[Turns]") -> None:

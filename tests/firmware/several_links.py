@@ -22,6 +22,7 @@ from .resent import Tally
 from .shared_wire import PolledLink
 
 NAP_MS = 200  # the application never sleeps longer
+NEVER_MS = 1 << 60
 UTC_MS = 1_800_000_000_000
 WINDOW = 32
 PACKET_BITS = 8 * 170  # of the records of these tests, whole
@@ -99,7 +100,7 @@ class Wire:
         self.up = True
         self.dead = False  # nothing gets through, and nobody is told
         self.loss = kind.loss
-        self.due_ms = 1 << 60
+        self.due_ms = NEVER_MS
         self.sent = self.received = self.damaged = 0
         self._in: list[bytes] = []
         self._free_us = [0, 0]
@@ -114,6 +115,11 @@ class Wire:
 
     def room(self, now: int) -> bool:
         return self._free_us[0] <= self.world.now_us
+
+    @property
+    def full(self) -> bool:
+        """No packet is taken now; there is an event when that is over."""
+        return self._free_us[0] > self.world.now_us
 
     def send(self, e2e: bytes, now: int) -> None:
         self.sent += 1
@@ -172,13 +178,14 @@ class Wire:
 
     def answer(self) -> int | None:
         """What the host has to say, as fast as the wire takes it -> when to come again, in ms."""
+        now = self.world.now_ms
         while self._free_us[1] <= self.world.now_us:
-            e2e = self.host.endpoint.next_pdu(self.world.now_ms)
+            e2e = self.host.endpoint.next_pdu(now)
             if e2e is None:
-                break
+                due: int | None = self.host.endpoint.deadline(now)
+                return due
             self._travel(1, e2e, lambda e2e=e2e: self._board_hears(e2e))
-        due: int | None = self.host.endpoint.deadline(self.world.now_ms)
-        return due
+        return None  # there is an event when it takes more
 
     def _board_hears(self, e2e: bytes) -> None:
         if not self.dead:
@@ -255,14 +262,21 @@ class World:
     def run(self, seconds: float, done: Callable[[], bool] = lambda: False) -> bool:
         """Until it is done, or so much time has passed -> whether it was done."""
         end_us = self.now_us + int(seconds * 1e6)
+        wake_ms = 0
         while self.now_us < end_us:
             if done():
                 return True
-            wake_ms = self._step()
+            now = self.now_ms
+            if now >= wake_ms:
+                wake_ms = self._step(now)
+            elif self.supervisor.step(now):  # a nap is over, for which nobody else has asked
+                wake_ms = now
             due = self._events[0][0] if self._events else end_us
-            self.now_us = min(end_us, max(self.now_us, min(due, max(wake_ms * 1000, self.now_us + 1000))))
+            due = min(end_us, due, max(min(wake_ms, now + NAP_MS) * 1000, self.now_us + 1000))
+            self.now_us = max(self.now_us, due)
             while self._events and self._events[0][0] <= self.now_us:
                 heapq.heappop(self._events)[2]()
+                wake_ms = 0
         return done()
 
     def drain(self) -> None:
@@ -273,14 +287,17 @@ class World:
             assert moved != before, f"nothing moved for {STALL_S} s: {moved}, {self.told[-4:]}"
             before = moved
 
-    def _step(self) -> int:
-        """One pass, as App.step has it, and what the hosts owe."""
-        now = self.now_ms
-        wakes = [now + NAP_MS, *(runner.step(now) for runner in self.runners)]
+    def _step(self, now: int) -> int:
+        """One pass, as App.step has it, and what the hosts owe -> when to come again if nothing happens until then."""
+        wake_ms = NEVER_MS
+        for runner in self.runners:
+            due = runner.step(now)
+            if due < wake_ms and not (due > now and runner.link.full):  # who waits for room looks every 5 ms
+                wake_ms = due
         if self.supervisor.step(now):
-            wakes.append(now)
+            wake_ms = now
         for wire in self.wires.values():
             due = wire.answer()
-            if due is not None:
-                wakes.append(due)
-        return min(wakes)
+            if due is not None and due < wake_ms:
+                wake_ms = due
+        return wake_ms

@@ -126,6 +126,8 @@ class MasterEnd:
 class PolledLink(rs485.Link):  # type: ignore[misc]
     """The board's link, and by name what a World asks of its wires."""
 
+    full = False  # its own due_ms says when it goes on
+
     def __init__(self, world: "World", name: str) -> None:
         from .several_links import KINDS
 
