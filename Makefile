@@ -49,9 +49,10 @@ test: $(READY) lint types ## everything: lint, types, both runtimes, end to end
 bench: $(READY) ## readings per second beside other ways, as ratios of one run
 	@$(BIN)/python tests/bench/run.py && $(BIN)/python tests/bench/topics.py
 
-torture: build ## an hour of what `make test` does in minutes: power cuts, lossy lines, kills
+torture: build ## an hour of what `make test` does in minutes: power cuts, lossy lines, kills, links cut in turn
 	@MEUSE_CUTS=200000 MEUSE_RECORDS=1000000 MEUSE_EXAMPLES=20 MEUSE_KILLS=500 $(BIN)/python -m pytest -q -s \
-	  tests/firmware/test_flash_log.py tests/firmware/test_supervisor.py tests/protocol tests/end_to_end/test_kill.py
+	  tests/firmware/test_supervisor.py tests/firmware/test_flash_log.py tests/protocol tests/end_to_end/test_kill.py
+	@$(BIN)/python tests/turns_table.py
 
 clean: ## remove what was built; keeps data/
 	rm -rf build $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis

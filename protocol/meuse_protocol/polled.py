@@ -10,9 +10,9 @@ from .board_endpoint import SECOND_MS
 from .errors import RemoteError
 from .messages import ACK, ERR, HELLO, NEED, NEED_HELLO, PING, POLL, head, record, splice
 from .ranges import Ranges
-from .shared_endpoint import SharedEndpoint
+from .shared_endpoint import Handed, SharedEndpoint
 from .states import ACKED, ACKED_HELD, CALLED, HELD, READY, SILENCE
-from .window import BACKOFF_MAX, Window
+from .window import BACKOFF_MAX
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ PAUSES = 3
 PATIENCE_MS = 2000  # at least
 
 
-class Turns(Window):
+class Turns(Handed):
     """What is in flight, in turns instead of milliseconds."""
 
     def deadline(self) -> "int | None":
@@ -50,6 +50,8 @@ class Turns(Window):
 class PolledEndpoint(SharedEndpoint):
     """See BoardEndpoint and SharedEndpoint. Pull next_pdu() after every receive(), and when deadline() comes."""
 
+    Flight = Turns
+
     def __init__(
         self,
         device: str,
@@ -67,8 +69,6 @@ class PolledEndpoint(SharedEndpoint):
 
     def _reset(self, now_ms: int, mtu: int, nonce: int, ordered: bool) -> None:
         super()._reset(now_ms, mtu, nonce, ordered)
-        self._flight = self._turns = Turns()
-        self._outbox.rewind(self._stored, self._flight)
         self._credit = 0  # packets we may still send in this turn
         self._spoken = False
         self._turn_ms = 0  # when the last turn began
@@ -151,7 +151,7 @@ class PolledEndpoint(SharedEndpoint):
         self._spent = False
         if cum >= self._stored.cum:
             self._learn(cum, [], now_ms)
-        self._turns.begin()
+        self._handed.begin()
         self._credit = credit
         self._spoken = False
 

@@ -7,9 +7,8 @@ before it and is not in the answer was lost, since such links keep the order. Th
 
 from .messages import PING, TIMEQ
 from .ranges import Ranges
-from .shared_endpoint import SharedEndpoint
+from .shared_endpoint import Handed, SharedEndpoint
 from .states import READY
-from .window import Window
 
 ASK_AFTER = 12  # records without an ACK: the host sends one for every eighth
 ASK_LATE_MS = 7200000  # or for so long: the host sends one an hour after a record
@@ -18,11 +17,11 @@ TIME_EACH_MS = 21600000
 TIME_AGAIN_MS = 600000
 
 
-class Asked(Window):
+class Asked(Handed):
     """What is in flight, by what was asked of the host."""
 
-    def __init__(self) -> None:
-        super().__init__()
+    def begin_anew(self, reorder: int) -> None:
+        super().begin_anew(reorder)
         self._asked = 0  # transmissions before the last PING
 
     def deadline(self) -> "int | None":
@@ -49,10 +48,10 @@ class Asked(Window):
 class RareEndpoint(SharedEndpoint):
     """See BoardEndpoint and SharedEndpoint."""
 
+    Flight = Asked
+
     def _reset(self, now_ms: int, mtu: int, nonce: int, ordered: bool) -> None:
         super()._reset(now_ms, mtu, nonce, ordered)
-        self._flight = self._sent = Asked()
-        self._outbox.rewind(self._stored, self._flight)
         self._time_ms = now_ms
 
     def next_pdu(self, now_ms: int) -> "bytes | None":
@@ -60,23 +59,24 @@ class RareEndpoint(SharedEndpoint):
         return super().next_pdu(now_ms)
 
     def deadline(self) -> "int | None":
-        due_ms, oldest_ms = super().deadline(), self._sent.oldest()
+        due_ms = super().deadline()
+        oldest_ms: int | None = self._handed.oldest()
         if self.state != READY or oldest_ms is None or PING in self._due:
             return due_ms
         return oldest_ms + ASK_LATE_MS if due_ms is None else min(due_ms, oldest_ms + ASK_LATE_MS)
 
     def _ask(self, now_ms: int) -> None:
-        oldest_ms = self._sent.oldest()
+        oldest_ms = self._handed.oldest()
         if self.state != READY or PING in self._due or oldest_ms is None:
             return
-        if len(self._sent) >= ASK_AFTER or now_ms - oldest_ms >= ASK_LATE_MS:
+        if len(self._flight) >= ASK_AFTER or now_ms - oldest_ms >= ASK_LATE_MS:
             self._due[PING] = now_ms
             self._gap[PING] = ASK_AGAIN_MS
 
     def _control(self, kind: int, now_ms: int) -> bytes:
         pdu = super()._control(kind, now_ms)
         if kind == PING and self.state == READY:
-            self._sent.begin()
+            self._handed.begin()
             self._due[PING] = now_ms + self._gap[PING]
         return pdu
 

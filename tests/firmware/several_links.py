@@ -13,19 +13,22 @@ from memory_log import PSK, STREAM, MemoryLog
 from meuse_board.runner import Runner
 from meuse_board.supervisor import Lane, Supervisor
 from meuse_protocol.board_endpoint import BoardEndpoint
-from meuse_protocol.messages import BLOB, FRAG0, head, parse
+from meuse_protocol.messages import BLOB, FRAG, FRAG0, head, parse
 from meuse_protocol.outbox import ALL
 from meuse_protocol.polled import PAUSES
 from meuse_protocol.shared_endpoint import SharedEndpoint
 
+from .resent import Tally
 from .shared_wire import PolledLink
 
 NAP_MS = 200  # the application never sleeps longer
+NEVER_MS = 1 << 60
 UTC_MS = 1_800_000_000_000
 WINDOW = 32
-MAC_BYTES = 8
 PACKET_BITS = 8 * 170  # of the records of these tests, whole
+REORDER = 3  # what so many overtook counts as lost on a wire that does not keep the order
 QUICK_MS = 600
+STALL_S = 600  # whoever greets or asks ever more rarely does it each 5 minutes at least
 CALL_MS = 800  # the slots of a call on a wire that is shared
 
 
@@ -76,6 +79,14 @@ KINDS = {
 }
 
 
+def record_of(e2e: bytes) -> int:
+    """The seq of what is a record, or a part of one; 0 for all else."""
+    kind, _, seq = head(e2e)
+    if kind in (FRAG0, FRAG):
+        seq = parse(e2e).fields[2]  # the MAC is in the last part
+    return seq or 0
+
+
 class Wire:
     """A board's link by contract, and the host's end of it. Simulated."""
 
@@ -89,10 +100,11 @@ class Wire:
         self.up = True
         self.dead = False  # nothing gets through, and nobody is told
         self.loss = kind.loss
-        self.due_ms = 1 << 60
+        self.due_ms = NEVER_MS
         self.sent = self.received = self.damaged = 0
         self._in: list[bytes] = []
         self._free_us = [0, 0]
+        self._arrived: list[int] = []  # which of the packets sent here, lately
         self.attach()
 
     def attach(self) -> None:
@@ -104,10 +116,15 @@ class Wire:
     def room(self, now: int) -> bool:
         return self._free_us[0] <= self.world.now_us
 
+    @property
+    def full(self) -> bool:
+        """No packet is taken now; there is an event when that is over."""
+        return self._free_us[0] > self.world.now_us
+
     def send(self, e2e: bytes, now: int) -> None:
         self.sent += 1
-        self.world.note_sent(self.name, e2e)
-        self._travel(0, e2e, lambda: self._host_hears(e2e))
+        self.world.note_sent(self, e2e)
+        self._travel(0, e2e, lambda number=self.sent: self._host_hears(e2e, number))
 
     def receive(self, now: int) -> bytes | None:
         if not self._in:
@@ -139,25 +156,36 @@ class Wire:
         begin = max(self._free_us[way], world.now_us)
         self._free_us[way] = begin + len(e2e) * 8_000_000 // self.kind.bits_per_s
         world.at(self._free_us[way], lambda: None)  # there is room again
-        if self.dead or world.rng.random() < self.loss:
+        if self.dead or self._loses(way, e2e):
             return
         late = 0 if self.ordered else world.rng.randrange(self.kind.delay_ms * 300 + 1)
         world.at(self._free_us[way] + self.kind.delay_ms * 1000 + late, arrive)
 
-    def _host_hears(self, e2e: bytes) -> None:
+    def _loses(self, way: int, e2e: bytes) -> bool:
+        if self.world.rng.random() >= self.loss:
+            return False
+        tally = self.world.tally
+        tally.lost_answers += way
+        tally.lost += not way and record_of(e2e) > 0
+        return True
+
+    def _host_hears(self, e2e: bytes, number: int) -> None:
         if not self.dead:
+            self.world.tally.late += sum(number < other for other in self._arrived) >= REORDER
+            self._arrived = [*self._arrived[-WINDOW:], number]
             self.host.receive(e2e, self.world.now_ms, UTC_MS + self.world.now_ms)
             self.world.at(self.world.now_us + 3000, lambda host=self.host: host.commit(self.world.now_ms))
 
     def answer(self) -> int | None:
         """What the host has to say, as fast as the wire takes it -> when to come again, in ms."""
+        now = self.world.now_ms
         while self._free_us[1] <= self.world.now_us:
-            e2e = self.host.endpoint.next_pdu(self.world.now_ms)
+            e2e = self.host.endpoint.next_pdu(now)
             if e2e is None:
-                break
+                due: int | None = self.host.endpoint.deadline(now)
+                return due
             self._travel(1, e2e, lambda e2e=e2e: self._board_hears(e2e))
-        due: int | None = self.host.endpoint.deadline(self.world.now_ms)
-        return due
+        return None  # there is an event when it takes more
 
     def _board_hears(self, e2e: bytes) -> None:
         if not self.dead:
@@ -167,7 +195,7 @@ class Wire:
 class World:
     """A board on the wires that `names` says; `carries`: name -> what at most."""
 
-    def __init__(self, seed: int, names: list[str], carries: dict[str, int] | None = None) -> None:
+    def __init__(self, seed: int | str, names: list[str], carries: dict[str, int] | None = None) -> None:
         self.rng = random.Random(seed)
         self.now_us = 1_000_000
         self.log = MemoryLog(STREAM)
@@ -175,9 +203,7 @@ class World:
         self.told: list[tuple[int, str]] = []
         self._events: list[tuple[int, int, Callable[[], None]]] = []
         self._n = 0
-        self.transmissions = 0  # of records
-        self.carried_over = 0  # of records that went on another link before
-        self._sent_on: dict[int, str] = {}
+        self.tally = Tally()
         self.wires = {name: PolledLink(self, name) if KINDS[name].poll_ms else Wire(self, name) for name in names}
         self.runners: list[Runner] = []
         lanes = []
@@ -216,15 +242,11 @@ class World:
         for _ in range(count):
             self.add()
 
-    def note_sent(self, name: str, e2e: bytes) -> None:
+    def note_sent(self, wire: "Wire | PolledLink", e2e: bytes) -> None:
         """A packet that a link takes; of a record in parts the first one counts."""
-        kind, _, seq = head(e2e)
-        if kind == FRAG0:
-            seq = parse(e2e, MAC_BYTES).fields[2]
-        if seq:
-            self.transmissions += 1
-            self.carried_over += self._sent_on.get(seq, name) != name
-            self._sent_on[seq] = name
+        seq = record_of(e2e)
+        if seq and head(e2e)[0] != FRAG:
+            self.tally.took(seq, len(self.told), wire.dead)
 
     def append(self, kind: int, body: tuple[int, None, bytes]) -> None:
         """What the supervisor has to say; here it is only noted."""
@@ -240,24 +262,42 @@ class World:
     def run(self, seconds: float, done: Callable[[], bool] = lambda: False) -> bool:
         """Until it is done, or so much time has passed -> whether it was done."""
         end_us = self.now_us + int(seconds * 1e6)
+        wake_ms = 0
         while self.now_us < end_us:
             if done():
                 return True
-            wake_ms = self._step()
+            now = self.now_ms
+            if now >= wake_ms:
+                wake_ms = self._step(now)
+            elif self.supervisor.step(now):  # a nap is over, for which nobody else has asked
+                wake_ms = now
             due = self._events[0][0] if self._events else end_us
-            self.now_us = min(end_us, max(self.now_us, min(due, max(wake_ms * 1000, self.now_us + 1000))))
+            due = min(end_us, due, max(min(wake_ms, now + NAP_MS) * 1000, self.now_us + 1000))
+            self.now_us = max(self.now_us, due)
             while self._events and self._events[0][0] <= self.now_us:
                 heapq.heappop(self._events)[2]()
+                wake_ms = 0
         return done()
 
-    def _step(self) -> int:
-        """One pass, as App.step has it, and what the hosts owe."""
-        now = self.now_ms
-        wakes = [now + NAP_MS, *(runner.step(now) for runner in self.runners)]
+    def drain(self) -> None:
+        """Until all is stored and known to be, however long that takes; not when nothing moves for minutes."""
+        before = None
+        while not self.run(STALL_S, self.drained):
+            moved = len(self.journal.records), self.acked()
+            assert moved != before, f"nothing moved for {STALL_S} s: {moved}, {self.told[-4:]}"
+            before = moved
+
+    def _step(self, now: int) -> int:
+        """One pass, as App.step has it, and what the hosts owe -> when to come again if nothing happens until then."""
+        wake_ms = NEVER_MS
+        for runner in self.runners:
+            due = runner.step(now)
+            if due < wake_ms and not (due > now and runner.link.full):  # who waits for room looks every 5 ms
+                wake_ms = due
         if self.supervisor.step(now):
-            wakes.append(now)
+            wake_ms = now
         for wire in self.wires.values():
             due = wire.answer()
-            if due is not None:
-                wakes.append(due)
-        return min(wakes)
+            if due is not None and due < wake_ms:
+                wake_ms = due
+        return wake_ms

@@ -126,6 +126,8 @@ class MasterEnd:
 class PolledLink(rs485.Link):  # type: ignore[misc]
     """The board's link, and by name what a World asks of its wires."""
 
+    full = False  # its own due_ms says when it goes on
+
     def __init__(self, world: "World", name: str) -> None:
         from .several_links import KINDS
 
@@ -141,7 +143,7 @@ class PolledLink(rs485.Link):  # type: ignore[misc]
         self.open(world.now_ms)
 
     def send(self, e2e: bytes, now: int) -> None:
-        self._world.note_sent(self.name, e2e)
+        self._world.note_sent(self, e2e)
         super().send(e2e, now)
 
     def cut(self, noticed: bool) -> None:

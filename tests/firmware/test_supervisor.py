@@ -1,65 +1,48 @@
 """Several links under one stream, simulated wires in virtual time: nothing lost, little sent twice, no flapping."""
 
 import itertools
+import re
+from collections.abc import Iterator
 
 import pytest
 from meuse_protocol.outbox import ALARMS
 
-from tests.protocol.effort import RECORDS
+from tests.protocol.effort import RECORDS, SEED
+from tests.turns_table import BEGIN, END, HEAD, MOST, PAGE, write
 
+from .cut_in_turn import Progress, Turns, complete, cut_in_turn, ignore
 from .several_links import KINDS, WINDOW, World
 
 PAIRS = list(itertools.combinations(KINDS, 2))
-# 100,000 records on every pair under `make torture`, a share of 48,000 each in `make test`.
-EACH = RECORDS // 10 if RECORDS >= 1_000_000 else 2 * RECORDS // len(PAIRS)
-BURST, LATE = 60, 10  # records when a link is cut, and after that
-SWITCH_MS = 3000
+TORTURE = RECORDS >= 100_000
+EACH = RECORDS // 10 if TORTURE else 2 * RECORDS // len(PAIRS)
 
 
-def complete(world: World) -> None:
-    """Every record is stored, each once (the journal refuses a second), as it was made."""
-    assert world.drained()
-    assert {seq: record for (_, seq), record in world.journal.records.items()} == world.log.created
-
-
-def cut_in_turn(world: World, noticed: bool) -> int:
-    """The link that carries is cut while it is busy -> ms until the other's first ACK of a record."""
-    victim = world.carrying
-    (other,) = world.wires.keys() - {victim}
-    world.add_all(BURST)
-    world.run(0.2)
-    world.wires[victim].cut(noticed)
-    world.add_all(LATE)
-    before, cut_ms = world.acked(), world.now_ms
-    assert world.run(600, lambda: world.carrying == other and world.acked() > before), f"{victim}: never left"
-    took_ms = world.now_ms - cut_ms
-    left, taken = KINDS[victim], KINDS[other]
-    unnoticed = left.poll_ms or not noticed
-    assert took_ms <= SWITCH_MS + taken.first_ms + (left.silent_ms if unnoticed else 0), (victim, other, noticed)
-    world.run(1)
-    world.wires[victim].mend()
-    assert world.run(900, lambda: all(lane.health(world.now_ms) == 0 for lane in world.supervisor._lanes)), victim
-    return took_ms
+@pytest.fixture(scope="module")
+def results() -> Iterator[list[Turns]]:
+    """What came of each pair; `make torture` leaves it in build/ for tests/turns_table.py."""
+    found: list[Turns] = []
+    yield found
+    if TORTURE:
+        write(found)
 
 
 @pytest.mark.parametrize("pair", PAIRS, ids="-".join)
-def test_links_are_cut_in_turn_and_nothing_is_lost(pair: tuple[str, str]) -> None:
-    """Sent again after a switch is a window at most; what timeouts and loss cost on a link comes to that."""
-    world = World(len("".join(pair)), list(pair))
-    lossy = any(KINDS[name].loss for name in pair)
-    world.run(5)
-    turn, took_ms = 0, 0
-    while turn * (BURST + LATE) < EACH:
-        switches, before, over = len(world.told), world.transmissions, world.carried_over
-        took_ms = max(took_ms, cut_in_turn(world, noticed=turn % 3 != 2))
-        assert world.run(900, world.drained), world.told[-4:]
-        turn, switches = turn + 1, len(world.told) - switches
-        assert world.carried_over - over <= WINDOW * switches, (turn, world.told[-4:])
-        resent = world.transmissions - before - BURST - LATE
-        assert resent <= 2 * WINDOW * (switches + lossy), (turn, resent, world.told[-4:])
-    complete(world)
-    sent = world.transmissions / (turn * (BURST + LATE))
-    print(f"{turn * (BURST + LATE)} records, {len(world.told)} switches, {sent:.2f} times, slowest {took_ms} ms")
+def test_links_are_cut_in_turn_and_nothing_is_lost(pair: tuple[str, str], results: list[Turns]) -> None:
+    """Sent again after a switch is a window at most; all else that goes again was lost by the wire, which counts it."""
+    results.append(cut_in_turn(pair, SEED, EACH, Progress(len(results) + 1, len(PAIRS), EACH) if TORTURE else ignore))
+
+
+def test_the_page_tells_of_a_whole_run() -> None:
+    """Every pair there is, at least 10,000 records on each, from a seed that is named."""
+    title, _, head, _, *lines = PAGE.read_text().split(BEGIN)[1].split(END)[0].splitlines()
+    whole = rf"Seed \w+: {len(PAIRS)} pairs, at least \d+,\d+ records on each, [\d,]+ in all; 0 lost, 0 stored twice\."
+    assert re.fullmatch(whole, title), "run make torture"
+    assert head == f"| {' | '.join(HEAD)} |"
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
+    assert [row[0] for row in rows] == list(KINDS)
+    assert {len(row) for row in rows} == {len(HEAD)}
+    assert all(int(row[MOST]) <= WINDOW for row in rows)
 
 
 def test_the_cheapest_carries_and_is_taken_back_without_flapping() -> None:

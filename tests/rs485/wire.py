@@ -88,12 +88,12 @@ class Wire:
             self.undriven += len(piece)
             return
         others = [p for p in self.parties if p is not party and p.plugged]
-        sending = [(b, e) for b, e, p in self._ends if p in others and b < end_us and e > begin_us]
+        sending = [(b, e) for b, e, p in self._ends if b < end_us and e > begin_us and p is not party and p.plugged]
+        driven = any(p.drives for p in others)
         heard = bytearray(piece)
-        for i in range(len(piece)):
+        for i in range(len(piece) if sending or driven or self.noise else 0):
             at_us = begin_us + i * self.character_us
-            clash = any(b < at_us + self.character_us and e > at_us for b, e in sending)
-            clash = clash or any(p.drives for p in others)
+            clash = driven or any(b < at_us + self.character_us and e > at_us for b, e in sending)
             self.contended += clash
             if clash or (self.noise and self.random.random() < self.noise):
                 heard[i] ^= self.random.randrange(1, 256)

@@ -158,3 +158,47 @@ def test_a_ping_on_request_goes_once_under_the_short_stream_and_only_to_a_host_t
     endpoint.receive(splice(record(NEED, 1), 0), 5000)
     endpoint.ping(5000)
     assert kinds(packets_of(endpoint, 5000)) == [HELLO]
+
+
+def test_an_answer_to_what_went_on_another_link_is_no_measure_of_this_one():
+    """The host had it before it went here: the ACK comes at once, and says nothing of what went before it."""
+    log, first, second = two(0)
+    for _ in range(6):
+        added(log, (first, second))
+    packets_of(first, 10)
+    first.link_down(20)
+    first.carry(NOTHING, 20)
+    second.carry(ALL, 20)
+    assert seqs(packets_of(second, 20)) == [6, 1, 2, 3, 4, 5]
+    second.receive(down(ACK, 1, 32, None, 2, 2), 21)  # 3 and 4, which the first link brought
+    assert seqs(packets_of(second, 21)) == [], "6, 1 and 2 may still be on their way"
+    added(log, (first, second))
+    assert seqs(packets_of(second, 22)) == [7]
+
+
+def test_a_round_trip_holds_for_the_next_connection_of_a_link():
+    log, first, _ = two(0)
+    added(log, (first,))
+    assert seqs(packets_of(first, 1000)) == [1]
+    first.receive(down(ACK, 2, 32), 6000)
+    first.link_down(7000)
+    first.link_up(7000, 1024, NONCE + 1)
+    packets_of(first, 7000)
+    first.receive(welcome(cum=2, nonce=NONCE + 1), 7010)
+    added(log, (first,))
+    packets_of(first, 7010)
+    assert seqs(packets_of(first, 9010)) == []
+
+
+def test_a_welcome_that_came_after_several_hellos_bounds_the_first_timeout():
+    log = MemoryLog()
+    slow = SharedEndpoint("stove-1", STREAM, PSK, log)
+    slow.link_up(0, 1024, NONCE)
+    for now_ms in (0, 1300, 4000):
+        assert kinds(packets_of(slow, now_ms)) == [HELLO]
+    slow.receive(welcome(), 7000)
+    packets_of(slow, 7000)
+    added(log, (slow,))
+    packets_of(slow, 7000)
+    assert seqs(packets_of(slow, 14000)) == []
+    assert seqs(packets_of(slow, 14250)) == [1]

@@ -2,7 +2,7 @@
 
 from memory_host import MemoryHost, MemoryJournal
 from memory_log import PSK, STREAM, events_of, packets_of
-from meuse_protocol import host_endpoint, host_states
+from meuse_protocol import host_endpoint, host_hello, host_states
 from meuse_protocol.auth import DOWN, UP, direction_keys, mac
 from meuse_protocol.errors import LocalError
 from meuse_protocol.host_endpoint import Duplicate, GapFound, Hello, Record, Violation
@@ -140,6 +140,22 @@ def test_at_once_on_a_hole_a_duplicate_and_a_ping():
     host.receive(up(PING), 40)
     assert answers(host, 40) == []
     assert host.endpoint.counters == {"duplicate": 1, "ping_limited": 1}
+
+
+def test_a_duplicate_is_acknowledged_with_what_came_before_it_and_is_being_stored():
+    """An ACK in between would prove to the board that what it sent before was lost."""
+    host = greeted()
+    host.receive(blob(1), 0)
+    host.commit(0)
+    packets_of(host.endpoint, 300)
+    host.receive(blob(3), 1000)
+    host.receive(blob(1), 1000)
+    assert answers(host, 1000) == []
+    host.commit(1004)
+    assert [fields[0] for fields in answers(host, 1004)] == [ACK]
+    host.receive(blob(4), 2000)
+    host.receive(blob(1), 2000)
+    assert answers(host, 2249) == [] and len(answers(host, 2250)) == 1, "however long that takes"
 
 
 def test_a_record_that_comes_again_before_it_is_stored_is_one_record():
@@ -469,15 +485,15 @@ def test_a_hello_above_many_holes_fills_no_more_than_there_is_room_for():
     host.receive(hello(next_seq=30001, nonce=1), 0)
     for seq in range(2, 1002, 2):
         host.endpoint.receive(blob(seq), 0)
-    before = host_endpoint.EVENTS_MAX
-    host_endpoint.EVENTS_MAX = 600
+    before = host_hello.EVENTS_MAX
+    host_hello.EVENTS_MAX = 600
     try:
         host.endpoint.receive(hello(oldest=30000, next_seq=30001, nonce=2), 1)
         assert len(events_of(host.endpoint)) <= 600
         host.endpoint.receive(hello(oldest=30000, next_seq=30001, nonce=3), 2)
         assert len(events_of(host.endpoint)) > 400  # the rest
     finally:
-        host_endpoint.EVENTS_MAX = before
+        host_hello.EVENTS_MAX = before
 
 
 def test_a_replayed_hello_under_the_key_of_before_changes_no_key():
