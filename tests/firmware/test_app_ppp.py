@@ -3,7 +3,6 @@
 import asyncio
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -60,10 +59,10 @@ def test_readings_arrive_over_a_call_whatever_happens_to_it(make: Make, family: 
                 await until(lambda: modem.commands.count(DIAL) >= 2, "it dials again")
                 modem.find_network()
                 before = records(host)
-                await until(lambda: records(host) >= before + 5, "readings after the network was away")
+                await until(lambda: records(host) >= before + 3, "readings after the network was away")
                 await restarts_when_it_dials(modem)
                 before = records(host)
-                await until(lambda: records(host) >= before + 5, "readings after a restart in mid-dial")
+                await until(lambda: records(host) >= before + 3, "readings after a restart in mid-dial")
             async with running(data) as host:
                 leads_to(modem, host)
                 await until(lambda: records(host) >= 5, "readings at a host that was away")
@@ -90,3 +89,49 @@ async def restarts_when_it_dials(modem: Modem) -> None:
     modem.on_command = None
     modem.delay_s = 0.0
     await modem.reboot()
+
+
+def test_a_call_that_died_without_a_word_and_a_board_that_was_reset_leave_nothing_stuck(
+    make: Make, tmp_path: Path
+) -> None:
+    """The modem says NO CARRIER into a port that PPP reads; the board comes back while its call is still up."""
+    board = make("bg95")
+    data = tmp_path / "data"
+
+    async def scene() -> None:
+        async with running(data) as host, on_air(board, "bg95", Card()) as modem:
+            leads_to(quick(modem), host)
+            await until(lambda: records(host) >= 3, "readings over the call")
+            modem.polite = False
+            modem.lose_network()
+            modem.find_network()
+            await until(lambda: modem.calls >= 2 and modem.connected, "a second call")
+            before = records(host)
+            await until(lambda: records(host) >= before + 3, "readings over the second call")
+            calls, escapes = modem.calls, modem.escapes
+            board.kill()
+            board.start_again()
+            await until(lambda: modem.calls > calls, "a board that was reset dials")
+            assert modem.escapes > escapes, "out of the call of the boot before"
+            before = records(host)
+            await until(lambda: records(host) >= before + 3, "readings of the boot after")
+
+    asyncio.run(scene())
+
+
+def test_a_wrong_pin_and_a_port_without_ppp_are_told_and_cost_nothing(make: Make) -> None:
+    board = make("sim7600", sim_pin="4321")
+    card = Card(pin="1234")
+
+    async def scene() -> None:
+        async with on_air(board, "sim7600", card) as modem:
+            quick(modem)
+            await until(lambda: modem.commands.count("AT+SPIC") >= 2, "it asks the SIM again")
+            assert "WRONG PIN, not tried again" in await board.typed("links", "PROBLEM")
+            assert card.tries == 2 and not modem.calls
+            board.kill()
+        (board.folder / "no_ppp").touch()
+        board.start()
+        assert "no network.PPP: leave out via" in await board.typed("status", "network.PPP")
+
+    asyncio.run(scene())

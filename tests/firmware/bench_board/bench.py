@@ -209,7 +209,7 @@ def device():
 
 ppp = None
 config = Config(folder + "/config.msgpack")
-if [link for link in config.value["links"] if link["kind"] == "ppp"]:
+if "no_ppp" not in os.listdir(folder) and [one for one in config.value["links"] if one["kind"] == "ppp"]:
     import point_to_point as ppp  # stands in for network and socket from here on
 undone = config.begin()
 app = App(config.value, device(), secret(), Bench(), clock(), random_u32, folder)

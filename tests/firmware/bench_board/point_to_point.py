@@ -214,8 +214,8 @@ class Socket(io.IOBase):
         self._number = None
 
     def ioctl(self, request, wanted):
-        if request != 3:  # MP_STREAM_POLL
-            return 0
+        if request != 3:  # MP_STREAM_POLL; there is no file descriptor
+            return 0 if request == 4 else -errno.EINVAL
         PPP.one.poll()
         flags = select.POLLIN if self._in or self._ended else 0
         if self._open:
