@@ -335,7 +335,9 @@ class Modem:
             self.messages_failed += 1
 
     def _do(self, command, within_ms: int, payload: bytes = b""):
-        """One of the family's -> whether it was done."""
+        """One of the family's -> whether it was done; a short message that waits goes before it."""
+        if self.message is not None:
+            yield from self._submit()
         text, then = command
         code = yield from self._ask(text, within_ms, then, payload, fails=True)
         self._silent(code)

@@ -98,6 +98,8 @@ class Line(Modem):
         if self._rung % ALL_RUNGS >= 2:
             yield from self._ask("AT+CGACT=0,1", NETWORK_MS, fails=True)
         yield from self._ask('AT+CGDCONT=1,"IP","%s"' % self._settings["apn"])
+        if self.message is not None:  # it need not wait for a network that may not answer
+            yield from self._submit()
         code = yield from self._ask("ATD*99***1#", NETWORK_MS, fails=True)
         self._silent(code)
         if code.startswith(b"CONNECT"):
