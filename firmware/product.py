@@ -63,6 +63,10 @@ EU_DUTY = (  # kHz, kHz, per mille: ERC recommendation 70-03, annex 1, bands h1.
     (869_400, 869_650, 100),
     (869_700, 870_000, 10),
 )
+HTTP_BESIDE = 202  # 8080 beside the host's 7878
+MODEM_UART = 2  # of a virtual board: its modem, or the cable to another board
+RADIO = {"kind": "spi", "id": 2, "sck": 81, "mosi": 82, "miso": 83}  # of a virtual board
+SMS_NUMBER = "+31600000002"  # of the modem beside it that is the host's
 NAMES = {"alarm_low": "low", "alarm_high": "high", "alarm_hysteresis": "hysteresis"}
 
 Settings = dict[str, Any]
@@ -112,7 +116,9 @@ def settings(path: Path, host: str | None = None, links: Sequence[str] = (), key
     """What the board gets, before it is packed; meuse_board/app.py documents the form."""
     table = load(path)
     if links:
-        table.replace("links", [_usual(kind, host or "127.0.0.1:7878") for kind in links])
+        table.replace("links", [_usual(kind, host or "127.0.0.1:7878", links) for kind in links])
+        if "lora" in {kind.partition(":")[0] for kind in links}:
+            table.add("buses", "radio", RADIO)
     out: Settings = table.take(PRODUCT)
     period_ms = out.pop("period_ms", None)
     platform = out.pop("platform", None)
@@ -143,13 +149,26 @@ def settings(path: Path, host: str | None = None, links: Sequence[str] = (), key
     return out
 
 
-def _usual(kind: str, host: str) -> Settings:
-    """A link of this kind to a host on the usual ports."""
+def _usual(kind: str, host: str, links: Sequence[str]) -> Settings:
+    """A link of this kind, beside these, to a host on the usual ports; what a virtual board has at its sockets.
+
+    Such as lora:others are for other boards to speak on.
+    """
+    kind, _, carries = kind.partition(":")
     name, _, port = host.rpartition(":")
-    where = {"tcp": {"port": int(port)}, "udp": {"port": int(port)}, "http": {"port": 8080}, "mqtt": {}}
-    if kind in where:
-        return {"kind": kind, "host": name, **where[kind]}
-    return {"kind": kind, **({"uart": 1, "carries": "all"} if kind == "serial" else {})}
+    modem: Settings = {"uart": MODEM_UART, "family": "sim7600"}
+    where: dict[str, Settings] = {
+        "serial": {"uart": MODEM_UART if carries else 1, "carries": "all"},
+        "lora": {"bus": "radio", "cs": 80, "frequency": Fraction(869_525, 1000), "duty": 10, "carries": "all"},
+        "rs485": {"uart": 1},
+        "tcp": {"host": name, "port": int(port)},
+        "udp": {"host": name, "port": int(port)},
+        "http": {"host": name, "port": int(port) + HTTP_BESIDE, "poll": "1s"},
+        "mqtt": {"host": name},
+        "cellular": {**modem, "apn": "iot.example", "host": name, "port": int(port), "carries": "all"},
+        "sms": {**({} if "cellular" in links else modem), "number": SMS_NUMBER, "after": "3s"},
+    }
+    return {"kind": kind, **where.get(kind, {}), **({"carries": carries} if carries else {})}
 
 
 def _of_kind(t: Table, kinds: dict[str, dict[str, Any]]) -> Settings:

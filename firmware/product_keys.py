@@ -117,6 +117,10 @@ class Table:
         """As if the file said so."""
         self._values[key] = value
 
+    def add(self, key: str, name: str, value: dict[str, Any]) -> None:
+        """As if the file had this table, too."""
+        self._values.setdefault(key, {})[name] = dict(value)
+
     def done(self) -> None:
         for key in self._values:
             if key not in self._known:
