@@ -7,8 +7,9 @@ name_server(), clock_at_least().
 While a call is up the port's PPP reads the UART and nothing else does: a modem that says NO CARRIER is not heard, and a
 call that died without a goodbye is noticed by whoever gets nothing through it.
 
-Sources: 3GPP TS 27.007, 10.2.1.1 (ATD*99***<cid>#); SIM7500_SIM7600 Series AT Command Manual (ATD, +++, ATH); BG96 PPP
-Application Note V1.0, which BG95 shares: data mode, 1 s of silence before and after +++; MicroPython, class PPP.
+Sources: 3GPP TS 27.007, 10.2.1.1 (ATD*99***<cid>#); SIM7500_SIM7600 Series AT Command Manual (ATD, +++, ATH); BG96
+PPP Application Note V1.0 (BG95's own was not at hand): data mode, 1 s of silence before and after +++; MicroPython,
+class PPP.
 """
 
 from .at import number
