@@ -56,6 +56,7 @@ LATE = (  # loaded by name when the settings or a person ask for them, or given 
     "meuse_board.card",
     "meuse_board.cipher",
     "meuse_board.modem",
+    "meuse_board.ppp",
     "meuse_board.sim7600",
     "meuse_board.sms_pdu",
     "meuse_board.supervisor",

@@ -29,6 +29,7 @@ from product_keys import (  # noqa: E402
     CHANNEL,
     DRIVERS,
     FOR_OTHERS,
+    HAVE_PPP,
     HEALTH,
     LINKS,
     LOG,
@@ -36,6 +37,7 @@ from product_keys import (  # noqa: E402
     NEED_A_KEY,
     OP_KINDS,
     OUTPUT,
+    OVER_PPP,
     OWN_OPS,
     PRODUCT,
     SEVERAL,
@@ -61,6 +63,10 @@ EU_DUTY = (  # kHz, kHz, per mille: ERC recommendation 70-03, annex 1, bands h1.
     (869_400, 869_650, 100),
     (869_700, 870_000, 10),
 )
+HTTP_BESIDE = 202  # 8080 beside the host's 7878
+MODEM_UART = 2  # of a virtual board: its modem, or the cable to another board
+RADIO = {"kind": "spi", "id": 2, "sck": 81, "mosi": 82, "miso": 83}  # of a virtual board
+SMS_NUMBER = "+31600000002"  # of the modem beside it that is the host's
 NAMES = {"alarm_low": "low", "alarm_high": "high", "alarm_hysteresis": "hysteresis"}
 
 Settings = dict[str, Any]
@@ -110,9 +116,12 @@ def settings(path: Path, host: str | None = None, links: Sequence[str] = (), key
     """What the board gets, before it is packed; meuse_board/app.py documents the form."""
     table = load(path)
     if links:
-        table.replace("links", [_usual(kind, host or "127.0.0.1:7878") for kind in links])
+        table.replace("links", [_usual(kind, host or "127.0.0.1:7878", links) for kind in links])
+        if "lora" in {kind.partition(":")[0] for kind in links}:
+            table.add("buses", "radio", RADIO)
     out: Settings = table.take(PRODUCT)
     period_ms = out.pop("period_ms", None)
+    platform = out.pop("platform", None)
     out["buses"] = {name: _of_kind(t, BUSES) for name, t in table.tables("buses")}
     channels = [_channel(name, t, out["buses"], period_ms) for name, t in table.tables("channels")]
     if not channels:
@@ -121,7 +130,7 @@ def settings(path: Path, host: str | None = None, links: Sequence[str] = (), key
     out["groups"] = _groups(channels, batch, table)
     out["log"] = _log(table.table("log"))
     out["health_ms"] = table.table("health").take(HEALTH)["period_ms"]
-    out["links"] = [_link(t, host, path.parent, keyed) for t in table.array("links")]
+    out["links"] = [_link(t, host, path.parent, keyed, platform) for t in table.array("links")]
     out["links"].sort(key=lambda link: link["kind"] in ("file", "sms"))  # whoever answers carries the readings
     if not out["links"]:
         raise table.error("links", "readings need a way out: add [[links]]")
@@ -135,17 +144,31 @@ def settings(path: Path, host: str | None = None, links: Sequence[str] = (), key
         if link["kind"] == "lora" and out["buses"].get(link["bus"], {}).get("kind") != "spi":
             raise table.error(f"links.{i}.bus", f"add [buses.{link['bus']}] with kind = \"spi\" and its pins")
     _refuse_shared_pins(channels, out, table)
+    _refuse_two_networks(out["links"], table)
     _share_modem(out["links"], table)
     return out
 
 
-def _usual(kind: str, host: str) -> Settings:
-    """A link of this kind to a host on the usual ports."""
+def _usual(kind: str, host: str, links: Sequence[str]) -> Settings:
+    """A link of this kind, beside these, to a host on the usual ports; what a virtual board has at its sockets.
+
+    Such as lora:others are for other boards to speak on.
+    """
+    kind, _, carries = kind.partition(":")
     name, _, port = host.rpartition(":")
-    where = {"tcp": {"port": int(port)}, "udp": {"port": int(port)}, "http": {"port": 8080}, "mqtt": {}}
-    if kind in where:
-        return {"kind": kind, "host": name, **where[kind]}
-    return {"kind": kind, **({"uart": 1, "carries": "all"} if kind == "serial" else {})}
+    modem: Settings = {"uart": MODEM_UART, "family": "sim7600"}
+    where: dict[str, Settings] = {
+        "serial": {"uart": MODEM_UART if carries else 1, "carries": "all"},
+        "lora": {"bus": "radio", "cs": 80, "frequency": Fraction(869_525, 1000), "duty": 10, "carries": "all"},
+        "rs485": {"uart": 1},
+        "tcp": {"host": name, "port": int(port)},
+        "udp": {"host": name, "port": int(port)},
+        "http": {"host": name, "port": int(port) + HTTP_BESIDE, "poll": "1s"},
+        "mqtt": {"host": name},
+        "cellular": {**modem, "apn": "iot.example", "host": name, "port": int(port), "carries": "all"},
+        "sms": {**({} if "cellular" in links else modem), "number": SMS_NUMBER, "after": "3s"},
+    }
+    return {"kind": kind, **where.get(kind, {}), **({"carries": carries} if carries else {})}
 
 
 def _of_kind(t: Table, kinds: dict[str, dict[str, Any]]) -> Settings:
@@ -153,7 +176,7 @@ def _of_kind(t: Table, kinds: dict[str, dict[str, Any]]) -> Settings:
     return {"kind": kind, **t.take(kinds[kind])}
 
 
-def _link(t: Table, host: str | None, folder: Path, keyed: bool) -> Settings:
+def _link(t: Table, host: str | None, folder: Path, keyed: bool, platform: str | None) -> Settings:
     kind = t.choice("kind", tuple(LINKS))
     if kind in NEED_A_KEY and not keyed:
         raise t.error("kind", f"{kind!r} needs a key, and this board has none: give it one")
@@ -180,6 +203,8 @@ def _link(t: Table, host: str | None, folder: Path, keyed: bool) -> Settings:
         _complete_http(t, link)
     elif link["kind"] == "mqtt":
         _complete_mqtt(t, link)
+    elif link["kind"] == "cellular":
+        _complete_cellular(t, link, platform)
     elif link["kind"] == "lora":
         _complete_lora(t, link)
     elif link["kind"] == "lorawan":
@@ -190,9 +215,9 @@ def _link(t: Table, host: str | None, folder: Path, keyed: bool) -> Settings:
 
 def _share_modem(links: list[Settings], table: Table) -> None:
     """An SMS link without a modem of its own has that of the cellular link; alone it would carry no readings."""
-    modem = next((link for link in links if link["kind"] == "cellular"), None)
+    modem = next((link for link in links if link["kind"] in ("cellular", "ppp")), None)
     for i, link in enumerate(links):
-        if link["kind"] not in ("cellular", "sms"):
+        if link["kind"] not in ("cellular", "ppp", "sms"):
             continue
         if link["kind"] == "sms" and "uart" not in link and modem:
             link.update({key: modem[key] for key in MODEM if key in modem})
@@ -264,6 +289,38 @@ def _op(name: str, t: Table, out: Settings) -> Settings:
         if condition[0] not in channels:
             raise t.error("if", f"there is no channel {condition[0]!r}")
     return op
+
+
+def _complete_cellular(t: Table, link: Settings, platform: str | None) -> None:
+    """By the modem's own TCP, or as a network of the board's: for the board these are two kinds of link."""
+    if link.pop("via") == "modem":
+        for key in OVER_PPP:
+            if key in link:
+                raise t.error(key, 'says nothing without via = "ppp": the modem\'s own connection is plain TCP')
+        link.setdefault("port", 7878)
+        return
+    if platform is None:
+        raise t.error("via", 'PPP is not on every board: add platform = "esp32" at the top of the file, if it is one')
+    if platform not in HAVE_PPP:
+        which = f"MicroPython for {platform} has no network.PPP in its usual images"
+        raise t.error("via", f"{which}: leave it out, the modem's own TCP needs none")
+    link["kind"] = "ppp"
+    if link.get("over") == "mqtt":
+        _complete_mqtt(t, link)
+        return
+    link.pop("over", None)
+    for key in ("tenant", "user", "user_password"):
+        if key in link:
+            raise t.error(key, 'says nothing without over = "mqtt"')
+    link.setdefault("port", 7878)
+
+
+def _refuse_two_networks(links: list[Settings], table: Table) -> None:
+    """MicroPython's ports have one default route, and a call takes it."""
+    for i, link in enumerate(links):
+        if link["kind"] in ("tcp", "udp", "mqtt", "http") and any(other["kind"] == "ppp" for other in links):
+            words = "would go through the modem too while a call is up: leave out via, or this link"
+            raise table.error(f"links.{i}.kind", f"{link['kind']!r} {words}")
 
 
 def _complete_mqtt(t: Table, link: Settings) -> None:

@@ -117,6 +117,10 @@ class Table:
         """As if the file said so."""
         self._values[key] = value
 
+    def add(self, key: str, name: str, value: dict[str, Any]) -> None:
+        """As if the file had this table, too."""
+        self._values.setdefault(key, {})[name] = dict(value)
+
     def done(self) -> None:
         for key in self._values:
             if key not in self._known:
@@ -292,7 +296,9 @@ PRODUCT = {
     "version": Key(text(r"[\w.+-]{1,16}", "a text of 1 to 16 characters"), "1"),
     "period": Key(duration(10, DAY_MS), name="period_ms"),
     "watchdog": Key(duration(1000, 3_600_000), name="watchdog_ms"),
+    "platform": Key(one_of("esp32", "rp2", "unix")),  # MicroPython's sys.platform, "unix" for linux and darwin
 }
+HAVE_PPP = ("esp32",)  # platforms whose usual images have network.PPP
 BATCH = {
     "max_rows": Key(whole(1, 1024), 60),
     "max_age": Key(duration(100, DAY_MS), 60_000, "max_age_ms"),
@@ -359,6 +365,13 @@ MODEM = {  # of links through one; those of SMS may be left to a cellular link
     "power_key": Key(pin),
     "family": Key(one_of("sim7600", "bg95")),
     "sim_pin": Key(text(r"\d{4,8}", "a text of 4 to 8 digits")),
+}
+OVER_PPP = {  # what a cellular link can do where the board's own TCP goes through the modem
+    "over": Key(one_of("tcp", "mqtt")),
+    "tenant": Key(text(r"[a-z0-9][a-z0-9-]{0,31}", "a name of a-z, 0-9 and -")),
+    "user": Key(anything),
+    "user_password": Key(anything),
+    **TLS,
 }
 LINKS = {
     "serial": {
@@ -431,8 +444,10 @@ LINKS = {
         **MODEM,
         "apn": Key(text(r"[\w.-]{1,63}", "the name of an access point, as the SIM's seller tells it"), required=True),
         "host": Key(text(r"[\w.-]{1,64}", "a name or an IPv4 address"), required=True),
-        "port": Key(whole(1, 65_535), 7878),
+        "port": Key(whole(1, 65_535)),
         "max_pdu": Key(whole(64, 1024), 1024),
+        "via": Key(one_of("modem", "ppp"), "modem"),
+        **OVER_PPP,
     },
     "sms": {
         **MODEM,

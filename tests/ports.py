@@ -16,13 +16,13 @@ _LOCKS = Path(tempfile.gettempdir()) / f"meuse-test-ports-{os.getuid()}"
 _held: dict[int, int] = {}  # port -> descriptor of its lock
 
 
-def free_port() -> int:
-    """A port of 127.0.0.1 that nobody uses, TCP and UDP, and that no other test gets."""
+def free_port(beside: int = 0) -> int:
+    """A port of 127.0.0.1 that nobody uses, TCP and UDP, and that no other test gets; as is the one `beside` it."""
     _LOCKS.mkdir(exist_ok=True)
     begin = os.getpid() * 37  # processes side by side look in different places first
     for i in range(COUNT):
         port = FIRST + (begin + i) % COUNT
-        if port not in _held and _lock(port):
+        if all(one not in _held and _lock(one) for one in {port, port + beside}):
             return port
     raise RuntimeError(f"no port is free from {FIRST} to {FIRST + COUNT - 1}; see {_LOCKS}")
 

@@ -10,7 +10,7 @@ STEP_BYTES = 1024  # and in one step: a modem that never stops must not keep the
 LINE_BYTES = 400  # a line of an SMS in hexadecimal has 352; what is longer is noise
 BLOCK_BYTES = 1024  # longest block of data
 FINAL = (b"OK", b"ERROR", b"SEND OK", b"SEND FAIL", b"NO CARRIER")
-FAULTS = (b"+CME ERROR", b"+CMS ERROR")
+FINAL_BEGINS = (b"+CME ERROR", b"+CMS ERROR", b"CONNECT")  # and what, or how fast
 
 
 class Dialogue:
@@ -48,6 +48,11 @@ class Dialogue:
         self._result = self.code = None
         self.answer = None
         self.data = b""
+        self._write()
+
+    def type(self, keys: bytes) -> None:
+        """Sends what is no command line, between two of them."""
+        self._out = keys
         self._write()
 
     def forget(self) -> None:
@@ -122,7 +127,7 @@ class Dialogue:
 
     def _belongs(self, line: bytes) -> bool:
         """Whether this line is part of the command under way."""
-        if line in FINAL or line.startswith(FAULTS):
+        if line in FINAL or line.startswith(FINAL_BEGINS):
             self._result = line
             self._done()
         elif self._then and self.answer is None and line.startswith(self._then):

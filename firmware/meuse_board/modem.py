@@ -30,11 +30,11 @@ SIM_FAULTS = ("+CME ERROR: 10", "+CME ERROR: 13", "+CME ERROR: 15")  # 3GPP TS 2
 _modems = {}
 
 
-def shared(settings: dict, hardware, random_u32):
-    """The modem at settings["uart"]: whoever comes first makes it."""
+def shared(settings: dict, hardware, random_u32, kind=None):
+    """The modem at settings["uart"]: whoever comes first makes it, of this kind (Modem)."""
     uart = settings["uart"]
     if uart not in _modems:
-        _modems[uart] = Modem(settings, hardware, random_u32)
+        _modems[uart] = (kind or Modem)(settings, hardware, random_u32)
     return _modems[uart]
 
 
@@ -335,7 +335,9 @@ class Modem:
             self.messages_failed += 1
 
     def _do(self, command, within_ms: int, payload: bytes = b""):
-        """One of the family's -> whether it was done."""
+        """One of the family's -> whether it was done; a short message that waits goes before it."""
+        if self.message is not None:
+            yield from self._submit()
         text, then = command
         code = yield from self._ask(text, within_ms, then, payload, fails=True)
         self._silent(code)

@@ -16,7 +16,7 @@ from typing import Any
 
 from rich.console import Console
 
-from meuse import checks, findings, sim, sim_faults
+from meuse import checks, findings, sim, sim_faults, sim_links
 from meuse.config import DEFAULT_LISTEN, SerialSettings, Settings
 from meuse.errors import HostError, NotReachable
 from meuse.invocation import meuse
@@ -65,6 +65,7 @@ def run_boards(
 ) -> int:
     """Only virtual boards; 0 when all of them ended with everything sent. See sim.VirtualBoards, sim_faults.play."""
     sim_faults.check(faults)
+    sim_links.check(links)
     log_to_stderr("info")
     with patient():
         return asyncio.run(_run_boards(names or sim.ALL, data, host, seconds, links, faults, every_s))
@@ -80,7 +81,7 @@ async def _run_boards(
     every_s: float,
 ) -> int:
     console = Console()
-    wanted = sim.boards(data, names)
+    wanted = sim.boards(data, tuple(sim_links.boards(names, links)))
     await sim.prepare(data, wanted)
     stop = stop_signals()
     boards = sim.VirtualBoards(wanted, data, host, links)
@@ -89,7 +90,8 @@ async def _run_boards(
         await boards.start()
         for board in wanted:
             _say(console, f"{board.device}: serial port {board.port}, log {board.log}")
-        _say(console, "  next: " + meuse(f"run --data {data} --serial '{data / sim.FOLDER}/*/tty'"))
+        for line in sim_links.next_steps(links, data, host):
+            _say(console, line)
         waits: list[Coroutine[Any, Any, Any]] = [stop.wait(), boards.ended()]
         if faults:
             waits.append(sim_faults.play([board.folder for board in wanted], faults, every_s))

@@ -15,6 +15,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+from meuse import sim_links
 from meuse.errors import ConfigError, HostError
 from meuse.keys import FOLDER as KEYS_FOLDER
 from meuse.keys import KeyStore
@@ -123,7 +124,7 @@ class VirtualBoards:
     def __init__(self, wanted: list[Board], data: Path, host: str, links: list[str] | None = None) -> None:
         """`links`: kinds that stand in for the products' own; several need the memory of a 128 kB board."""
         self._wanted = wanted
-        self._links = ["--links", ",".join(links), "--heap", SEVERAL_LINKS_HEAP] if links else []
+        self._links = links or []
         self._keys = KeyStore(data / KEYS_FOLDER)
         self._host = host
         self._running: dict[Board, asyncio.subprocess.Process] = {}
@@ -139,13 +140,18 @@ class VirtualBoards:
                     *("--dir", str(board.folder), "--device", board.device),
                     *("--host", self._host, "--key", str(self._keys.path(board.device))),
                     *("--parent", str(os.getpid())),
-                    *self._links,
+                    *self._words(board),
                     stdin=asyncio.subprocess.DEVNULL,
                     stdout=log_file,
                     stderr=log_file,
                     # A Ctrl-C in the terminal is for the host, which ends its boards in order.
                     start_new_session=True,
                 )
+
+    def _words(self, board: Board) -> list[str]:
+        if not self._links:
+            return []
+        return [*sim_links.words(board.name, self._links, self._wanted[0].port), "--heap", SEVERAL_LINKS_HEAP]
 
     async def ended(self) -> None:
         """Returns never, but raises HostError when a board ends by itself."""
@@ -160,11 +166,14 @@ class VirtualBoards:
 
     async def stop(self) -> list[Board]:
         """Let every board drain and end; returns those that had to be killed or failed. Kills all if interrupted."""
-        for process in self._running.values():
-            if process.returncode is None:
-                process.send_signal(signal.SIGTERM)
+        results = []
         try:
-            results = await asyncio.gather(*(self._drained(board, process) for board, process in self._running.items()))
+            for passes_on in (False, True):  # what others still have goes through a gateway
+                going = [b for b in self._running if sim_links.passes_on(b.name, self._links) == passes_on]
+                for board in going:
+                    if self._running[board].returncode is None:
+                        self._running[board].send_signal(signal.SIGTERM)
+                results += await asyncio.gather(*(self._drained(board, self._running[board]) for board in going))
         except BaseException:
             for process in self._running.values():
                 if process.returncode is None:

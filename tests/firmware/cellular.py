@@ -48,11 +48,14 @@ class CellularBoard(Board):
         super().__init__(folder, path, micropython, settings, HEAP)
 
     def start(self) -> "CellularBoard":
+        self.modem_end, self._uart = map(self._own, socket.socketpair())
+        return self.start_again()
+
+    def start_again(self) -> "CellularBoard":
+        """Another boot at the same modem, which has noticed nothing."""
         self.socket, cable = map(self._own, socket.socketpair())
-        self.modem_end, uart = map(self._own, socket.socketpair())
-        self.spawn({"MEUSE_UART0": cable, "MEUSE_UART1": uart})
+        self.spawn({"MEUSE_UART0": cable, "MEUSE_UART1": self._uart})
         cable.close()
-        uart.close()
         self.plug()
         return self
 

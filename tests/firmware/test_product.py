@@ -122,6 +122,40 @@ def test_an_sms_link_has_the_modem_of_the_cellular_link_or_its_own(tmp_path: Pat
     assert compiled(tmp_path, own)["links"][1] == sms | {"uart": 2, "baud": 115_200, "family": "sim7600"}
 
 
+PPP = RIGHT.replace('kind = "tcp"', MODEM + '\nvia = "ppp"')
+
+
+def test_a_cellular_link_by_ppp_is_a_link_of_its_own_and_shares_its_modem(tmp_path: Path) -> None:
+    modem = {"uart": 1, "baud": 115_200, "tx": 17, "family": "bg95", "sim_pin": "1234"}
+    link = {"kind": "ppp", **modem, "apn": "iot", "host": "example.net", "port": 7878}
+    right = 'platform = "esp32"' + PPP
+    sms = '[[links]]\nkind = "sms"\nnumber = "+31612345678"\n'
+    made = compiled(tmp_path, right + sms)
+    assert made["links"][0] == link and modem.items() <= made["links"][1].items()
+    assert "platform" not in made, "no heap for it"
+    over = right.replace('via = "ppp"', 'via = "ppp"\nover = "mqtt"\nuser = "boards"')
+    assert compiled(tmp_path, over)["links"] == [link | {"over": "mqtt", "user": "boards", "port": 1883}]
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "words"),
+    [
+        ('platform = "esp32"', "", 'links.0.via: PPP is not on every board: add platform = "esp32"'),
+        ('"esp32"', '"rp2"', "links.0.via: MicroPython for rp2 has no network.PPP in its usual images: leave it out"),
+        ('"esp32"', '"unix"', "links.0.via: MicroPython for unix has no network.PPP"),
+        ('"esp32"', '"esp8266"', "platform: is one of esp32, rp2, unix"),
+        ('via = "ppp"', 'tls = true\nca = "ca.pem"', "ca.pem: No such file"),
+        ('via = "ppp"', 'over = "mqtt"', 'links.0.over: says nothing without via = "ppp"'),
+        ('via = "ppp"', 'via = "ppp"\nuser = "x"', 'links.0.user: says nothing without over = "mqtt"'),
+        ("[[links]]", '[[links]]\nkind = "udp"\nhost = "a"\n[[links]]', "links.0.kind: 'udp' would go through the"),
+    ],
+)
+def test_a_cellular_link_by_ppp_is_refused_where_it_cannot_work(
+    tmp_path: Path, old: str, new: str, words: str
+) -> None:
+    assert words in refusal(tmp_path, old, new, 'platform = "esp32"' + PPP)
+
+
 LORA = RIGHT.replace('kind = "tcp"\nhost = "example.net"', 'kind = "lora"\nbus = "radio"\ncs = 17')
 RADIO = '[buses.radio]\nkind = "spi"\nsck = 14\nmosi = 15\nmiso = 16\n'
 

@@ -180,6 +180,43 @@ def test_a_silent_modem_is_reset_and_its_power_key_pressed_ever_more_rarely():
         assert tries < hardware.heard.count(b"[1]") + hardware.heard.count(b"CFUN") <= tries + 8
 
 
+class Slow(Anything):
+    """Right answers, but the network takes 100 s for its own."""
+
+    def __init__(self):
+        super().__init__(1)
+        self.now = self.until = 0
+        self.commands = []
+
+    def read(self, n):
+        line, self.heard = self.heard.lstrip(b"\x1b"), self.heard if self.now < self.until else b""
+        if not line or self.now < self.until:
+            return None
+        self.commands.append(line)
+        return [answer for begins, answer in RIGHT if line.startswith(begins)][0]
+
+    def write(self, data):
+        if b"NETOPEN" in data or b"CIPOPEN" in data:
+            self.until = self.now + 100_000
+        return super().write(data)
+
+
+def test_a_short_message_goes_before_the_next_step_of_dialling():
+    hardware = Slow()
+    settings = {"uart": 1, "family": "sim7600", "apn": "iot"}
+    modem = Modem(settings, hardware, hardware.random_u32)
+    modem.host, modem.port, modem.messages = "example.net", 7878, True
+    modem.open()
+    for hardware.now in range(0, 250_000, 100):
+        modem.step(hardware.now)
+        if hardware.now == 60_000:
+            assert hardware.until > hardware.now, "it dials"
+            modem.message = (b"00AA", 1)
+    names = [one[:10] for one in hardware.commands]
+    assert names.index(b"AT+NETOPEN") < names.index(b"AT+CMGS=1\r") < names.index(b"AT+CIPOPEN")
+    assert modem.messages_sent == 1 and modem.up
+
+
 def test_a_signal_is_told_in_dbm_and_in_a_word():
     assert in_words(31) == ", signal -51 dBm, good"
     assert in_words(10) == ", signal -93 dBm, fair"

@@ -67,6 +67,17 @@ class Line:
         text = self._take(min(at for at in (self._in.find(CTRL_Z), self._in.find(ESC)) if at >= 0))
         return text if self._take(1) == CTRL_Z else None
 
+    async def some(self, within_s: float | None = None) -> bytes:
+        """All that came, at least a byte of it unless wake() was called; b"" when the time is over."""
+        if not self._in:
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._more(), within_s)
+        return self._take(len(self._in))
+
+    def wake(self) -> None:
+        """Whoever waits for bytes looks at the world again."""
+        self._came.set()
+
     def say(self, text: str) -> None:
         """A result code or information, as V.250 has it with words."""
         self.write(b"\r\n" + text.encode() + b"\r\n")

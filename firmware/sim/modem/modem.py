@@ -1,7 +1,7 @@
 """A simulated modem: power, SIM, registration, one TCP connection that is real, short messages; commands of 27.007.
 
-What differs between vendors is in sim7600.py and bg95.py. Faults are for tests to set: `silent`, `busy`, `delay_s`,
-`net`, reboot(), `card`.
+What differs between vendors is in sim7600.py and bg95.py, a call with PPP in data_mode.py. Faults are for tests to
+set: `silent`, `busy`, `delay_s`, `net`, reboot(), `card`, `polite`.
 """
 
 import asyncio
@@ -10,6 +10,7 @@ from typing import Any
 
 from .card import Card
 from .centre import Centre
+from .data_mode import Call
 from .line import Line
 
 NO_SIM, SIM_PIN_NEEDED, SIM_PUK_NEEDED, WRONG_PIN = 10, 11, 12, 16  # 3GPP TS 27.007, 9.2.1
@@ -32,8 +33,10 @@ class Modem:
         self.delay_s = 0.0
         self.boot_s = 0.05
         self.rssi = 17
+        self.guard_s = 1.0  # of silence around +++
+        self.polite = True  # a network that is lost ends a call in order
         self.commands: list[str] = []
-        self.connects = self.reboots = 0
+        self.connects = self.reboots = self.calls = self.escapes = 0
         self.hosts: dict[tuple[str, int], tuple[str, int]] = {}
         self.on_command: Any = None  # called with each command before it is answered
         self._unlocked = False
@@ -43,6 +46,8 @@ class Modem:
         self._writer: asyncio.StreamWriter | None = None
         self._reading: asyncio.Task[None] | None = None
         self._received = bytearray()
+        self._call: Call | None = None
+        self._held = False  # a call is up, and commands are taken
         self._running: asyncio.Task[None] | None = None
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -81,14 +86,22 @@ class Modem:
         if self.centre:
             self.centre.here(self)
         while True:
-            await self._obey(await self.line.command())
+            if self._call and not self._held:
+                await self._carry(self._call)
+            else:
+                await self._obey(await self.line.command())
 
     # -- what the world does
 
     def lose_network(self) -> None:
         """The radio is gone; the connection goes with it, and the modem says so."""
         self.net = False
-        if self._writer:
+        if self._call:
+            if self.polite:
+                self._call.goodbye()
+            self._hang_up()
+            self.line.say("NO CARRIER")
+        elif self._writer:
             self._hang_up()
             self.line.say(self.says_lost())
         self._attached = False
@@ -140,6 +153,11 @@ class Modem:
             "+CNMI": self._indications,
             "+CMGS": self._submit,
             "+CSCA": self._ok,
+            "+CGDCONT": self._ok,
+            "+CGACT": self._ok,
+            "D*99***1#": self._dial_up,
+            "O": self._back_to_data,
+            "H": self._hang_up_call,
         }
 
     @staticmethod
@@ -222,11 +240,59 @@ class Modem:
         self.line.say(f"+CMGS: {reference}")
         return "OK"
 
+    # -- a call: the line is the network's
+
+    async def _dial_up(self, _: list[str]) -> str:
+        if not self.usable:
+            return "NO CARRIER"
+        self.calls += 1
+        self._call = Call(self.line.write, self._reach)
+        return "CONNECT 115200"
+
+    async def _back_to_data(self, _: list[str]) -> str:
+        self._held = False
+        return "CONNECT 115200" if self._call else "NO CARRIER"
+
+    async def _hang_up_call(self, _: list[str]) -> str:
+        self._hang_up()
+        return "OK"
+
+    async def _carry(self, call: Call) -> None:
+        """Until the call is over, or +++ between two silences asks for commands."""
+        clock = asyncio.get_running_loop()
+        last_s = clock.time()
+        while self._call is call and not call.over:
+            data = await self.line.some()
+            quiet = clock.time() - last_s >= self.guard_s
+            if data == b"+++" and quiet and not (data := await self.line.some(self.guard_s)):
+                self.escapes += 1
+                self._held = True
+                self.line.say("OK")
+                return
+            if data:
+                last_s = clock.time()
+                call.take(data)
+        if self._call is call:
+            self._hang_up()
+            self.line.say("NO CARRIER")
+
+    async def _reach(self, where: str) -> tuple[asyncio.StreamReader, asyncio.StreamWriter] | None:
+        host, _, port = where.rpartition(":")
+        found = self.hosts.get((host, int(port)))
+        if found is None or not self.usable:
+            return None
+        try:
+            streams = await asyncio.open_connection(*found)
+        except OSError:
+            return None
+        self.connects += 1
+        return streams
+
     # -- the connection
 
     @property
     def connected(self) -> bool:
-        return self._writer is not None
+        return self._writer is not None or bool(self._call and self._call.connected)
 
     def says_lost(self) -> str:
         """When a connection ends by itself."""
@@ -268,6 +334,11 @@ class Modem:
         return True
 
     def _hang_up(self) -> None:
+        if self._call:
+            self._call.close()
+            self._call = None
+            self._held = False
+            self.line.wake()
         if self._reading:
             self._reading.cancel()
             self._reading = None

@@ -13,7 +13,6 @@ class Sim7600(Modem):
         return super().handlers() | {
             "+SPIC": self._tries,
             "+CIPRXGET": self._get,
-            "+CGDCONT": self._ok,
             "+NETOPEN": self._net_open,
             "+NETCLOSE": self._net_close,
             "+CIPOPEN": self._open,

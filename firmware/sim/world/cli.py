@@ -10,6 +10,8 @@ from fractions import Fraction
 from pathlib import Path
 
 from . import deploy, scenario
+from .mobile import Mobile
+from .patch import Patch
 from .processor import Image, heap_bytes
 from .world import InUse, Setting, World, lock
 
@@ -39,6 +41,7 @@ def arguments() -> argparse.ArgumentParser:
     p.add_argument("--device", required=True, help="device id, as provisioned on the host")
     p.add_argument("--host", default="127.0.0.1:7878", help="host:port that TCP and UDP links lead to")
     p.add_argument("--links", default="", help="such as serial,tcp,udp: instead of the product's own")
+    p.add_argument("--wire", type=Path, metavar="TTY", help="another virtual board's port, wired to this one's UART 2")
     p.add_argument("--key", type=Path, help="file of the device's key")
     p.add_argument("--speed", type=Fraction, help="world's seconds per real second (the scenario's)")
     p.add_argument("--heap", type=heap_bytes, help="the board's heap, such as 96k (the scenario's)")
@@ -78,11 +81,16 @@ def play(options: argparse.Namespace) -> int:
         words = (str(folder / "deploy"), str(flash), str(FLASH_BLOCKS))
     else:
         path, rom, words = options.path, None, tuple(options.arguments)
-    image = Image(interpreter, options.heap or played.heap_bytes, path, options.module, words, played.uart, rom)
+    kinds = {link.partition(":")[0] for link in options.links.split(",")}
+    modem, patch = Mobile(folder, options.host, kinds), Patch(options.wire)
+    heap = options.heap or played.heap_bytes
+    image = Image(interpreter, heap, path, options.module, words, played.uart, rom, modem.ports + patch.ports)
     setting = Setting(folder, options.device, image, options.speed or played.speed)
 
     async def run() -> int:
-        world = World(played, setting, lock_fd)
+        world = World(played, setting, lock_fd, modem, patch)
+        if "lora" in kinds:
+            world.put_on_air()
         watching = asyncio.create_task(_orphaned(options.parent, world.stop)) if options.parent else None
         try:
             return await world.run()

@@ -1,7 +1,9 @@
 """Hands that reach into the world while it plays: one JSON object a line over `<dir>/control`, one answer a line.
 
-    {"do": "unplug"} {"do": "replug"}   the serial cable      {"do": "network", "on": false}   Wi-Fi
+    {"do": "unplug"} {"do": "replug"}   the serial cable      {"do": "network", "on": false}   Wi-Fi, mobile
     {"do": "kill"}   power cut          {"do": "off"} {"do": "on"}   the supply of board and sensors
+    {"do": "modem", "on": false}        the supply of the mobile modem
+    {"do": "air", "on": false}          false: the LoRa radio hears half
     {"do": "trap", "pin": 26}           a power cut the moment the board drives this output high, once
     {"do": "noise", "bytes": 64, "to": "host", "seed": 1}     random bytes on the serial line, "to": also "board"
     {"do": "fault", "name": "flue-open", "on": true}          null: as the scenario's time window says
@@ -22,7 +24,9 @@ from pathlib import Path
 NAME_BYTES = 100  # a socket's path may have 107
 LINE_BYTES = 4096
 
-COMMANDS = ("unplug", "replug", "noise", "network", "kill", "off", "on", "fault", "trap", "status", "stop")
+COMMANDS = (
+    "unplug", "replug", "noise", "network", "modem", "air", "kill", "off", "on", "fault", "trap", "status", "stop"
+)
 
 Handler = Callable[[dict[str, object]], dict[str, object]]
 

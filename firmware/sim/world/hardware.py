@@ -100,6 +100,10 @@ class Hardware:
         self._i2c = {number: I2cBus(bus) for number, bus in i2c.items()}
         self._spi = {number: SpiBus(bus, self.pins) for number, bus in spi.items()}
 
+    def add_spi(self, number: int, device: SpiDevice) -> None:
+        """A part on an SPI bus of its own."""
+        self._spi[number] = SpiBus([device], self.pins)
+
     def forget_board(self) -> None:
         """The board lost its supply or was reset."""
         self.pins.forget_board()

@@ -39,6 +39,7 @@ class Image:
     arguments: tuple[str, ...]
     uart: int
     rom: Path | None = None
+    ports: tuple[tuple[int, int], ...] = ()  # more UARTs: number and the board's end, which outlives the board
 
     @property
     def memory_bytes(self) -> int:
@@ -68,6 +69,7 @@ async def start(image: Image, folder: Path, lock_fd: int) -> tuple[asyncio.subpr
         "MEUSE_WIRES": str(wires_inside.fileno()),
         f"MEUSE_UART{image.uart}": str(uart_inside.fileno()),
         "MEUSE_ROM": str(image.rom),
+        **{f"MEUSE_UART{number}": str(fd) for number, fd in image.ports},
     }
     words = ["-X", f"heapsize={image.memory_bytes}", "-m", image.module, *image.arguments]
     with _log(folder).open("ab") as output:
@@ -78,7 +80,7 @@ async def start(image: Image, folder: Path, lock_fd: int) -> tuple[asyncio.subpr
             stdout=output,
             stderr=output,
             env=environment,
-            pass_fds=(*(end.fileno() for end in inside), lock_fd),
+            pass_fds=(*(end.fileno() for end in inside), *(fd for _, fd in image.ports), lock_fd),
             start_new_session=True,
             preexec_fn=_die_with_parent,
         )

@@ -17,7 +17,7 @@ __all__ = ["ChannelSpec", "DeviceSpec", "LoopSpec", "Scenario", "ScenarioError",
 
 FAULT_KINDS = {
     "ds18b20": ("missing", "checksum", "power-on", "stuck"),
-    "max31855": ("open", "short-gnd", "short-vcc", "missing", "stuck"),
+    "max31855": ("open", "short-gnd", "short-vcc", "missing", "stuck", "hot"),
     "ads1115": ("missing", "stuck"),
     "loop": ("low", "open"),
     "switch": ("stuck",),

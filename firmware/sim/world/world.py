@@ -20,11 +20,17 @@ from .board import STOP_S, Board
 from .cable import Cable
 from .clock import WorldClock
 from .control import COMMANDS, Control
+from .devices.sx127x import Sx127x
+from .ether import Ether
 from .faults import Faults
 from .hardware import Hardware, Parts
+from .mobile import Mobile
+from .patch import Patch
 from .processor import Image
 from .scenario import Scenario
 from .served import Served
+
+RADIO_BUS, RADIO_CS = 2, 80  # as firmware/product.py gives it to links that stand in for a product's own
 
 # A world whose host was killed lets its board send what it can first.
 LOCK_WAIT_S = STOP_S + 5.0
@@ -75,8 +81,11 @@ def world_clock(folder: Path, scenario: Scenario, speed: Fraction) -> WorldClock
 
 
 class World:
-    def __init__(self, scenario: Scenario, setting: Setting, lock_fd: int) -> None:
-        folder = setting.folder
+    def __init__(self, scenario: Scenario, setting: Setting, lock_fd: int, mobile: Mobile, patch: Patch) -> None:
+        self._mobile, self._patch = mobile, patch
+        self._ether: Ether | None = None
+        self._name = setting.device
+        folder = self._folder = setting.folder
         self._clock = world_clock(folder, scenario, setting.speed)
         self._served = Served(folder / "served.jsonl", setting.device)
         self._faults = Faults(list(scenario.faults), self._clock)
@@ -88,6 +97,11 @@ class World:
         self._board.surround(self._hardware)
         self._control = Control(folder, self._handle)
 
+    def put_on_air(self) -> None:
+        """A LoRa radio on the board, which hears those of the boards in the folders beside this one's."""
+        self._ether = Ether(self._folder.parent / "air", self._name)
+        self._hardware.add_spi(RADIO_BUS, Sx127x(RADIO_CS, self._ether))
+
     def stop(self) -> None:
         """As SIGTERM does: the board flushes, sends what is left and ends."""
         self._board.stop()
@@ -98,6 +112,8 @@ class World:
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self.stop)
         await self._control.open()
+        self._mobile.begin()
+        self._patch.begin()
         playing = [asyncio.create_task(self._cable.carry())]
         for meter in self._hardware.meters.values():
             play = meter.play(self._hardware.pins, self._board.edges_taken)
@@ -108,6 +124,10 @@ class World:
             for task in playing:
                 task.cancel()
             await asyncio.gather(*playing, return_exceptions=True)
+            await self._mobile.end()
+            await self._patch.end()
+            if self._ether:
+                self._ether.close()
             self._control.close()
             self._cable.unplug()
             self._served.close()
@@ -123,7 +143,9 @@ class World:
             "stop": self._board.stop,
             "noise": lambda: self._noise(command),
             "network": lambda: self._network(command),
+            "modem": lambda: self._mobile.power(bool(command.get("on", True))),
             "fault": lambda: self._fault(command),
+            "air": lambda: self._air(command),
             "trap": lambda: self._trap(command),
         }
         if what == "status":
@@ -141,6 +163,12 @@ class World:
 
     def _network(self, command: dict[str, object]) -> None:
         self._board.network = bool(command.get("on", True))
+        self._mobile.network(self._board.network)
+
+    def _air(self, command: dict[str, object]) -> None:
+        """Whether the board's radio hears everything, or loses every other packet."""
+        if self._ether:
+            self._ether.lose = 0.0 if command.get("on", True) else 0.5
 
     def _trap(self, command: dict[str, object]) -> None:
         """Power fails the moment the board drives this pin high, once."""
@@ -177,6 +205,8 @@ class World:
             "lost_bytes": cable.lost,
             "noise_bytes": cable.noise_bytes,
             "served": self._served.lines,
+            "modem": self._mobile.status(),
+            "air": {"sent": self._ether.sent, "heard": self._ether.heard} if self._ether else {},
             "scenario_s": self._clock.scenario_s(),
             "faults": self._faults.names,
             "faults_active": self._faults.active_names(),

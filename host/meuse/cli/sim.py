@@ -16,9 +16,12 @@ def sim(
     data: Annotated[Path, typer.Option(help="Folder for boards and keys; the host needs the same keys.")] = Path(
         "data"
     ),
-    links: Annotated[str, typer.Option(help="Such as serial,tcp,udp,mqtt: instead of the boards' own.")] = "",
+    links: Annotated[
+        str, typer.Option(help="Such as serial,tcp,udp,cellular,sms,lora,relay: instead of the boards' own.")
+    ] = "",
     fault: Annotated[
-        list[str] | None, typer.Option(help="cable, network or power: taken and given back, again and again.")
+        list[str] | None,
+        typer.Option(help="cable, network, power, modem, air, fire (an alarm); cable+fire: both; again and again."),
     ] = None,
     every: Annotated[float, typer.Option(help="Seconds from one fault to the next.", min=1)] = 20.0,
     seconds: Annotated[float | None, typer.Option("--for", help="Stop after so many seconds.", min=0)] = None,

@@ -189,7 +189,9 @@ def secret():
 
 
 def radio():
-    """Where the bench has a Bluetooth radio, what a real one's interrupts would do."""
+    """Where the bench has a Bluetooth radio or PPP, what a real one's interrupts would do."""
+    if ppp:
+        return ((ppp.pollable, ppp.drain),)
     if not os.getenv("MEUSE_BLE"):
         return ()
     import bluetooth
@@ -205,7 +207,10 @@ def device():
         return "bench-1"
 
 
+ppp = None
 config = Config(folder + "/config.msgpack")
+if "no_ppp" not in os.listdir(folder) and [one for one in config.value["links"] if one["kind"] == "ppp"]:
+    import point_to_point as ppp  # stands in for network and socket from here on
 undone = config.begin()
 app = App(config.value, device(), secret(), Bench(), clock(), random_u32, folder)
 if undone:

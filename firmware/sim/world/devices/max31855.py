@@ -12,11 +12,14 @@ from ..channel import Channel
 
 OPEN, SHORT_GND, SHORT_VCC, FAULT = 1 << 0, 1 << 1, 1 << 2, 1 << 16
 FAULT_BITS = {"open": OPEN, "short-gnd": SHORT_GND, "short-vcc": SHORT_VCC}
+FIRE_CELSIUS = Fraction(412)
 QUALITY_MISSING, QUALITY_BUS, QUALITY_OPEN = 1, 2, 3
 
 
 class Max31855:
-    """`fault(kind)` is asked for "open", "short-gnd", "short-vcc", "missing" (reads ones) and "stuck" (zeros)."""
+    """`fault(kind)` is asked for "open", "short-gnd", "short-vcc", "missing" (reads ones) and "stuck" (zeros); and for
+    "hot", where nothing is wrong with the part: what it measures has caught fire.
+    """
 
     def __init__(self, cs: int, channel: Channel, junction: Fraction, fault: Callable[[str], bool]) -> None:
         self.cs = cs
@@ -32,7 +35,7 @@ class Max31855:
 
     def selected(self) -> None:
         truth = self._channel.now()
-        raw = self.quantised(truth.value)
+        raw = self.quantised(FIRE_CELSIUS if self._fault("hot") else truth.value)
         broken = [bit for kind, bit in FAULT_BITS.items() if self._fault(kind)]
         word = (raw & 0x3FFF) << 18 | (round(self._junction * 16) & 0xFFF) << 4
         value: Fraction | None = Fraction(raw, 4)
