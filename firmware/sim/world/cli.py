@@ -75,7 +75,8 @@ def play(options: argparse.Namespace) -> int:
         path, rom = deploy.firmware(FIRMWARE)
         flash = folder / "flash.bin"
         deploy.files(board, flash, folder / "deploy", FIRMWARE)
-        words = (str(folder / "deploy"), str(flash), str(FLASH_BLOCKS))
+        pace = max(int(options.speed or played.speed), 1)
+        words = (str(folder / "deploy"), str(flash), str(FLASH_BLOCKS), str(pace))
     else:
         path, rom, words = options.path, None, tuple(options.arguments)
     image = Image(interpreter, options.heap or played.heap_bytes, path, options.module, words, played.uart, rom)
