@@ -4,6 +4,8 @@ Loaded by boards whose product has [application]; how to write such a program is
 program may see and do (`Board`) and when it is asked. Refuses to know what it controls.
 """
 
+import gc
+
 from meuse_protocol.commands import BAD_ARGUMENT, DENIED, DONE
 from meuse_protocol.messages import BLOB
 
@@ -100,11 +102,19 @@ class Applied(Commanded):
     def __init__(self, settings: dict, device: str, psk, hardware, time, random_u32, root: str = ""):
         settings["ops"] = settings.get("ops", ())
         own = settings["application"]
-        super().__init__(settings, device, psk, hardware, time, random_u32, root)
-        board = Board(self, self._commands._outputs)
+        module = None
         try:
+            # First, and collected: its names make the interpreter's table of names grow, which wants 6.4 kB in one
+            # piece, and later there may be no such piece.
+            gc.collect()
             module = __import__("examples.%s.application" % own["name"], None, None, ("x",))
-            self._commands.program = module.Application(board, own)
+        except Exception as problem:
+            why = problem
+        super().__init__(settings, device, psk, hardware, time, random_u32, root)
+        try:
+            if not module:
+                raise why
+            self._commands.program = module.Application(Board(self, self._commands._outputs), own)
         except Exception as problem:  # outputs stay safe, and the board goes on measuring
             self.problems.append("application %s: %s" % (own["name"], problem))
 

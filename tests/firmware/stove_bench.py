@@ -52,8 +52,8 @@ class StoveBench:
         scenario = read(EXAMPLE / "scenario.toml")
         self.faults = Faults(list(scenario.faults), self.clock)  # type: ignore[arg-type]
         self.powered = True
-        served = Served(folder / "served.jsonl", "stove")
-        parts = Parts(scenario, self.clock, served, self.faults)  # type: ignore[arg-type]
+        self._served = Served(folder / "served.jsonl", "stove")
+        parts = Parts(scenario, self.clock, self._served, self.faults)  # type: ignore[arg-type]
         self.hardware = Hardware(scenario.devices, parts, self._fire, lambda: self.powered)
         assert self.hardware.stove
         self.stove = self.hardware.stove
@@ -107,6 +107,7 @@ class StoveBench:
 
     def __exit__(self, *_: object) -> None:
         self.cut()
+        self._served.close()
         os.close(int(self._environment["MEUSE_UART1"]))
 
     # -- what a test does
@@ -176,9 +177,9 @@ class StoveBench:
             self._send(0, b"\1")
 
     def _bus(self, code: int, payload: bytes) -> None:
-        if code == op.PIN_WRITE and payload[0] in (IGNITER, FAN, AUGER):
-            if payload[0] not in [pin for pin, _ in self.pins_at_start]:
-                self.pins_at_start.append((payload[0], payload[1]))
+        fresh = payload[:1] not in [bytes((pin,)) for pin, _ in self.pins_at_start]
+        if code == op.PIN_WRITE and payload[0] in (IGNITER, FAN, AUGER) and fresh:
+            self.pins_at_start.append((payload[0], payload[1]))
         try:
             answer = self.hardware.operate(code, payload)
             if code not in op.UNANSWERED:

@@ -1,7 +1,7 @@
 """The example stove burns, goes out, and is safe: real firmware on real MicroPython, littlefs, registers and pins.
 Simulated: the stove, wires, time (stove_bench.py) and power cuts, which are SIGKILL."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -98,10 +98,10 @@ def test_from_ignition_to_off(bench: StoveBench) -> None:
         assert bench.command("power", "value", power) == (DONE, power)
         bench.live(150)
         flue.append(bench.stove.flue)
-    assert bench.state == RUN and flue[0] < 140 < 180 < flue[1] < 270
+    assert bench.state == RUN and flue[0] < 160 < 190 < flue[1] < 270
     assert bench.command("set-point", "value", 100) == (DONE, 100)
     bench.live(150)
-    assert bench.stove.flue < 140, "it is warmer than that: the lowest power"
+    assert bench.stove.flue < 160, "it is warmer than that: the lowest power"
     assert bench.command("off") == (DONE, None)
     bench.reach(BURN_OUT, 2)
     assert bench.driven() == (0, 1, 0)
@@ -273,6 +273,5 @@ def test_the_page_shows_the_table_as_it_is(root: Path) -> None:
         assert f"`{fault}`" in page, fault
 
 
-_names: Callable[[str], list[str]] = lambda text: [  # noqa: E731
-    block.split('name = "')[1].split('"')[0] for block in text.split("[[fault]]")[1:]
-]
+def _names(scenario: str) -> list[str]:
+    return [block.split('name = "')[1].split('"')[0] for block in scenario.split("[[fault]]")[1:]]

@@ -47,6 +47,7 @@ from .table import (
 
 SAFETY = ("flue_temp", "water_temp", "air_pressure", "door_open")  # no fire without a good reading of each
 MARK = "stove"  # in flash: POWER_CUT while there may be fire, the cause of a lock-out, or NONE
+COLD_MS = 300_000  # locked, the fan runs on until the flue has been cold for so long: pellets may glow in the pot
 TURN_MS = 1_200  # the auger turns so long at once
 STALL_MS = 10_000  # a step that comes so late makes good for no more
 IDLE_MS = 30_000  # an auger that was not driven for so long ...
@@ -199,7 +200,8 @@ class Application:
     def _drive(self, now: int) -> None:
         igniter, fan, feed = DRIVEN[self.state]
         if fan == TILL_COLD:
-            fan = 0 if self._since_ms[COLD] is not None else 1
+            cold_ms = self._since_ms[COLD]
+            fan = 1 if cold_ms is None or now - max(cold_ms, self._entered_ms) < COLD_MS else 0
         if feed == BY_POWER:
             feed = POWERS[self._level() - 1]
         self._fan = fan

@@ -44,7 +44,7 @@ CONDITIONS = (
 HOTTEST, WATER_HOTTEST, DRAUGHT_PA = 2800, 900, 12
 FLAME_TEMP, BURNING_TEMP, LOST_TEMP, BURNT_OUT_TEMP, COLD_TEMP = 700, 1000, 600, 800, 500
 
-# State -> igniter, fan (TILL_COLD: until the flue is known to be cold), share of the time that the auger turns in %.
+# State -> igniter, fan (TILL_COLD: until the flue has been cold for five minutes), % of the time that the auger turns.
 TILL_COLD, BY_POWER = 2, -1
 DRIVEN = (
     (0, 0, 0),  # off

@@ -1,7 +1,8 @@
 """What a virtual board runs first: its flash, then the firmware as it is. Simulated: a real board begins at main.py.
 
 Started by the world as `micropython -m start`; argv: deploy folder, flash file, blocks of flash, and how many times
-faster than the board's clock the world lives, for an application that controls it. What is new in the deploy folder is copied into the flash, as `make deploy` does by cable; what a technician set on the board stays.
+faster than the board's clock the world lives, for an application that controls it. What is new in the deploy folder
+is copied into the flash, as `make deploy` does by cable; what a technician set on the board stays.
 
 The compiled firmware is an image that stands for the part of the flash a board maps into its memory (ROMFS); here it
 has to lie in the heap, so the world gives so much more of it.

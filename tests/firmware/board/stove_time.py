@@ -8,8 +8,6 @@ argv: folder with config.msgpack, flash file.
 import os
 import sys
 
-import vfs
-
 STEP_MS = 250  # the longest sleep
 LEFT_MS = 100_000_000  # until a command is late
 NETWORK, NOTE = 15, 16  # of the wires
