@@ -336,8 +336,8 @@ def test_what_is_left_out_is_what_the_log_takes_by_itself() -> None:
 
 
 def test_the_products_of_this_repository_are_right(root: Path) -> None:
-    products = sorted((root / "firmware/products").glob("*.toml"))
-    assert len(products) >= 3
+    products = sorted([*root.glob("firmware/products/*.toml"), *root.glob("firmware/examples/*/product.toml")])
+    assert len(products) >= 4
     for path in products:
         words = [sys.executable, str(root / "firmware/product.py"), str(path)]
         assert subprocess.run(words, capture_output=True, text=True).stdout.startswith(str(path))
@@ -360,7 +360,7 @@ def test_every_key_is_documented_and_every_documented_key_exists(root: Path) -> 
     known = {name for table in tables for name in table} | {"driver", "bus"}
     assert known - named == set(), "known, and not documented"
     words = {"ds18b20", "max31855", "ads1115", "pulse", "digital", "every_1s", "change_100ms", "m3", "false"}
-    words |= {"ops", *keys.OWN_OPS}
+    words |= {"ops", *keys.OWN_OPS, "application", "name"}
     assert named - known <= words, "documented, and not known"
 
 

@@ -82,6 +82,7 @@ class Application:
         self._auger = self._owed = 0  # ms x % that the auger has still to turn
         self._driven_ms = 0
         self._turns = None  # when it was last driven
+        self._tell(0)
 
     # -- what the board calls
 
@@ -210,9 +211,12 @@ class Application:
         board.drive("igniter", igniter)
         board.drive("fan", fan)
         board.drive("auger", self._auger)
-        board.tell("state", self.state)
-        board.tell("cause", self.cause)
-        board.tell("feed", feed)
+        self._tell(feed)
+
+    def _tell(self, feed: int) -> None:
+        self._board.tell("state", self.state)
+        self._board.tell("cause", self.cause)
+        self._board.tell("feed", feed)
 
     def _level(self) -> int:
         """Power level now: the lowest once the room is warm, and where nobody knows how warm it is."""
