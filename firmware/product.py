@@ -69,13 +69,19 @@ NAMES = {"alarm_low": "low", "alarm_high": "high", "alarm_hysteresis": "hysteres
 Settings = dict[str, Any]
 
 
-def compile_product(path: Path, host: str | None = None, links: Sequence[str] = (), keyed: bool = True) -> bytes:
+def compile_product(
+    path: Path, host: str | None = None, links: Sequence[str] = (), keyed: bool = True, pace: int = 1
+) -> bytes:
     """The content of /config.msgpack. `host` (name:port) stands in for that of TCP and UDP links; `links`: kinds that
-    stand in for the product's own; `keyed`: the board has a key.
+    stand in for the product's own; `keyed`: the board has a key; `pace`: so many times faster than the board's clock
+    lives what its application controls, if that is simulated.
 
     ProductError names the file, the key path and the way out.
     """
-    return stored(packed(settings(path, host, links, keyed)))
+    made = settings(path, host, links, keyed)
+    if pace != 1 and "application" in made:
+        made["application"]["pace"] = pace
+    return stored(packed(made))
 
 
 def secret(device: str, key: bytes | None) -> bytes:
@@ -268,6 +274,7 @@ def _join_application(table: Table, out: Settings) -> None:
     program = importlib.import_module(f"examples.{name}.application").Application
     ranges = {key: Key(whole(low, high)) for key, (low, high) in program.settings.items()}
     out["application"] = {"name": name, **t.take(ranges)}
+    out.setdefault("ops", [])  # what such a board loads goes by this key
     measured = {c["name"] for group in out["groups"] for c in group["channels"]} - told
     outputs = {output["name"] for output in out["outputs"]}
     for key, needed, there in (

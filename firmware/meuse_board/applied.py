@@ -4,13 +4,10 @@ Loaded by boards whose product has [application]; how to write such a program is
 program may see and do (`Board`) and when it is asked. Refuses to know what it controls.
 """
 
-import gc
-
 from meuse_protocol.commands import BAD_ARGUMENT, DENIED, DONE
 from meuse_protocol.messages import BLOB
 
-from .app import RUNNING
-from .commands import LOG_TEXT, Commanded, Commands, Refusal
+from .commands import LOG_TEXT, Commands, Refusal
 from .drivers.application import told
 
 STALE_MS = 3_000  # a reading may be older than two of its periods by so much
@@ -63,14 +60,53 @@ class Board:
         return self._app.kept.get("application." + name)
 
 
-class Directed(Commands):
-    """Ops of kind "application" go to the program; its outputs go to nobody else."""
+def directed(own: dict):
+    """What makes the commands of a board whose product has this [application], with its program.
 
-    program = None
+    Called before anything else is made: the program's names make the interpreter's table of names grow, which wants
+    6.4 kB in one piece, and later there may be no such piece.
+    """
+    module, why = None, ""
+    try:
+        module = __import__("examples.%s.application" % own["name"], None, None, ("x",))
+    except Exception as problem:
+        why = str(problem)
+    return lambda app, settings: Directed(app, settings, module, why)
+
+
+class Directed(Commands):
+    """Ops of kind "application" go to the program; its outputs go to nobody else.
+
+    `module` None: it cannot be loaded, `why`; outputs stay safe, and the board measures on.
+    """
+
+    def __init__(self, app, settings: dict, module, why: str):
+        super().__init__(app, settings)
+        own = settings["application"]
+        self._pace = own.get("pace", 1)  # the simulator's machines live faster than its boards
+        self._program = None
+        self._ended = False
+        try:
+            if module:
+                self._program = module.Application(Board(app, self._outputs), own)
+        except Exception as problem:
+            why = str(problem)
+        if not self._program:
+            app.problems.append("application %s: %s" % (own["name"], why))
+
+    def step(self, now: int) -> int:
+        """The program's turn comes when every channel was asked once, and then in every pass."""
+        if self._program and not self._ended and not [g for g in self._app.sampler.groups if None in g.values]:
+            self._program.step(now * self._pace)
+        return super().step(now)
+
+    def stop(self) -> None:
+        self._ended = True
+        super().stop()
 
     def _check_conditions(self, op: dict, given: dict, now: int) -> None:
         if op["kind"] == "application":
-            why = self.program.refuses(op["name"], given.get("value")) if self.program else "it does not run"
+            why = self._program.refuses(op["name"], given.get("value")) if self._program else "it does not run"
             if why:
                 raise Refusal(DENIED, why)
         super()._check_conditions(op, given, now)
@@ -78,50 +114,16 @@ class Directed(Commands):
     def _act(self, cid: int, op: dict, given: dict, now: int):
         if op["kind"] != "application":
             return super()._act(cid, op, given, now)
-        lasting = op["name"] not in self.program.harmless
+        lasting = op["name"] not in self._program.harmless
         if lasting:
             self._intend(cid, None)
-        return DONE, self.program.act(op["name"], given.get("value")), lasting
+        return DONE, self._program.act(op["name"], given.get("value")), lasting
 
     def _make_safe(self, given: dict):
-        if given or not self.program:
+        if given or not self._program:
             return super()._make_safe(given)
-        self.program.safe()
+        self._program.safe()
         return DONE, None, False
 
     def _output(self, given: dict):
         raise Refusal(BAD_ARGUMENT, "the application drives it")
-
-
-class Applied(Commanded):
-    """The application of a board with a program of its own. `pace`: a simulated machine may live faster than this."""
-
-    _taking = Directed
-    pace = 1
-
-    def __init__(self, settings: dict, device: str, psk, hardware, time, random_u32, root: str = ""):
-        settings["ops"] = settings.get("ops", ())
-        own = settings["application"]
-        module = None
-        try:
-            # First, and collected: its names make the interpreter's table of names grow, which wants 6.4 kB in one
-            # piece, and later there may be no such piece.
-            gc.collect()
-            module = __import__("examples.%s.application" % own["name"], None, None, ("x",))
-        except Exception as problem:
-            why = problem
-        super().__init__(settings, device, psk, hardware, time, random_u32, root)
-        try:
-            if not module:
-                raise why
-            self._commands.program = module.Application(Board(self, self._commands._outputs), own)
-        except Exception as problem:  # outputs stay safe, and the board goes on measuring
-            self.problems.append("application %s: %s" % (own["name"], problem))
-
-    def step(self) -> int:
-        """The program's turn comes when every channel was asked once, and then in every pass."""
-        wake_ms = super().step()
-        program = self._commands.program
-        if program and self._state == RUNNING and not [g for g in self.sampler.groups if None in g.values]:
-            program.step(self.clock.now() * self.pace)
-        return wake_ms

@@ -348,11 +348,10 @@ def _within(given: dict, name: str, low: int, high: int) -> None:
 class Commanded(App):
     """The application of a board with ops."""
 
-    _taking = Commands
-
     def __init__(self, settings: dict, device: str, psk, hardware, time, random_u32, root: str = ""):
+        kind = load("applied").directed(settings["application"]) if "application" in settings else Commands
         super().__init__(settings, device, psk, hardware, time, random_u32, root)
-        self._commands = self._taking(self, settings)
+        self._commands = kind(self, settings)
 
     def _event(self, event, now: int) -> None:
         if not isinstance(event, Command):

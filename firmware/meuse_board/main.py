@@ -45,9 +45,7 @@ def run(root: str = "", break_in_ms: int = BREAK_IN_MS, also=(), ready=None, cra
         # Read again, now that the modules are loaded: keys they name cost no heap a second time.
         settings = Config(root + "/config.msgpack").value
         hardware = Hardware(settings.get("buses", {}))
-        if "application" in settings:
-            from .applied import Applied as App
-        elif "ops" in settings:
+        if "ops" in settings:
             from .commands import Commanded as App
         device, key = identity(root + "/secret.bin") or ("unnamed", None)
         app = App(settings, device, key, hardware, time, random_u32, root)

@@ -1,8 +1,7 @@
 """What a virtual board runs first: its flash, then the firmware as it is. Simulated: a real board begins at main.py.
 
-Started by the world as `micropython -m start`; argv: deploy folder, flash file, blocks of flash, and how many times
-faster than the board's clock the world lives, for an application that controls it. What is new in the deploy folder
-is copied into the flash, as `make deploy` does by cable; what a technician set on the board stays.
+Started by the world as `micropython -m start`; argv: deploy folder, flash file, blocks of flash. What is new in the
+deploy folder is copied into the flash, as `make deploy` does by cable; what a technician set on the board stays.
 
 The compiled firmware is an image that stands for the part of the flash a board maps into its memory (ROMFS); here it
 has to lie in the heap, so the world gives so much more of it.
@@ -43,8 +42,6 @@ def ready(app):
 
     wires.on_stop = app.stop
     app.sampler.grace_ms = GRACE_MS
-    if hasattr(app, "pace"):
-        app.pace = int(sys.argv[4])
     for group in app.sampler.groups:
         for channel in group.settings["channels"]:
             if channel["driver"] == "pulse":

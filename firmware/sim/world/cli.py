@@ -71,12 +71,12 @@ def play(options: argparse.Namespace) -> int:
     lock_fd = lock(folder)
     if options.module == "start":
         links = tuple(filter(None, options.links.split(",")))
-        board = deploy.Board(played.product, options.device, options.host, options.key, links)
+        pace = max(int(options.speed or played.speed), 1)
+        board = deploy.Board(played.product, options.device, options.host, options.key, links, pace)
         path, rom = deploy.firmware(FIRMWARE)
         flash = folder / "flash.bin"
         deploy.files(board, flash, folder / "deploy", FIRMWARE)
-        pace = max(int(options.speed or played.speed), 1)
-        words = (str(folder / "deploy"), str(flash), str(FLASH_BLOCKS), str(pace))
+        words = (str(folder / "deploy"), str(flash), str(FLASH_BLOCKS))
     else:
         path, rom, words = options.path, None, tuple(options.arguments)
     image = Image(interpreter, options.heap or played.heap_bytes, path, options.module, words, played.uart, rom)
