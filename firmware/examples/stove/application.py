@@ -92,9 +92,9 @@ class Application:
             self._now = self._entered_ms = now
             self._say("starts")
         self._note(now)
-        row = row_for(self.state, self._entered_ms, self._since_ms, now)
-        if row:
-            self._enter(row[3], row[4], now)
+        rule = row_for(self.state, self._entered_ms, self._since_ms, now)
+        if rule:
+            self._enter(rule[3], rule[4], now)
         self._asked = None
         self._drive(now)
         self._now = now

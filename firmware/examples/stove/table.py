@@ -97,8 +97,8 @@ def row_for(state: int, entered_ms: int, since_ms: list, now: int):
     since_ms: for each condition the time since which it holds without a break, None where it does not. A row's time
     counts in its state only: one that begins just before a change of state takes twice as long at most.
     """
-    for row in ROWS:
-        since = since_ms[row[1]]
-        if state in row[0] and since is not None and now - max(since, entered_ms) >= row[2]:
-            return row
+    for rule in ROWS:
+        since = since_ms[rule[1]]
+        if state in rule[0] and since is not None and now - max(since, entered_ms) >= rule[2]:
+            return rule
     return None
