@@ -360,7 +360,7 @@ def test_every_key_is_documented_and_every_documented_key_exists(root: Path) -> 
     known = {name for table in tables for name in table} | {"driver", "bus"}
     assert known - named == set(), "known, and not documented"
     words = {"ds18b20", "max31855", "ads1115", "pulse", "digital", "every_1s", "change_100ms", "m3", "false"}
-    words |= {"ops", *keys.OWN_OPS, "application", "name"}
+    words |= {"ops", *keys.OWN_OPS, "application", "name", "value"}
     assert named - known <= words, "documented, and not known"
 
 
@@ -411,3 +411,24 @@ def test_certificates_that_cannot_work_are_refused(tmp_path: Path, words: str, t
     example = 'kind = "tcp"\nhost = "example.net"\n'
     words = words if words.startswith("kind") else 'kind = "tcp"\n' + words
     assert told in refusal(tmp_path, example, 'host = "example.net"\n' + words + "\n")
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "words"),
+    [
+        ('name = "stove"', 'name = "oven"', "application.name: 'oven' is not one of: stove"),
+        ("set_point = 200", "set_point = 2000", "application.set_point: is a whole number from 50 to 300"),
+        ("[channels.water_temp]", "[channels.boiler]", "channels.water_temp: is missing: application stove needs it"),
+        ('name = "fan"', 'name = "vent"', "outputs.fan: is missing: application stove needs it"),
+        ("[channels.feed]", "[channels.food]", "channels.feed: is missing"),
+        ("[ops.power]", "[ops.level]", "ops.level: application stove knows nothing of it"),
+        ("high = 5\n", "", "ops.power.high: is missing: both or none"),
+        ('kind = "stats"', 'kind = "output"\noutput = "fan"', "ops.stats.kind: the application drives the outputs"),
+    ],
+)
+def test_program_and_product_mean_the_same(root: Path, tmp_path: Path, old: str, new: str, words: str) -> None:
+    text = (root / "firmware/examples/stove/product.toml").read_text()
+    assert old in text
+    with pytest.raises(product.ProductError) as caught:
+        compiled(tmp_path, text.replace(old, new, 1))
+    assert words in str(caught.value)
