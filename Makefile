@@ -2,6 +2,7 @@
 
 PYTHON ?= python3
 FOR ?=
+BOARD ?=
 DATA ?= data
 JOBS ?= 2
 VENV := .venv
@@ -31,8 +32,8 @@ setup: $(READY) ## make .venv with everything the other commands need
 build: $(READY) ## compile the firmware into build/mpy
 	@$(BIN)/python firmware/build.py
 
-run: $(READY) ## three virtual boards and the host: readings flow into data/
-	@$(BIN)/meuse run --sim --data $(DATA) $(if $(FOR),--for $(FOR))
+run: $(READY) ## three virtual boards and the host (BOARD=firmware/examples/stove: that one): readings flow into data/
+	@$(BIN)/meuse run $(if $(BOARD),--board $(BOARD),--sim) --data $(DATA) $(if $(FOR),--for $(FOR))
 
 sim: build ## virtual boards alone, for a host that runs already (`meuse run --data data`)
 	@$(BIN)/meuse sim --data $(DATA)

@@ -33,11 +33,16 @@ from shrink import shrink  # noqa: E402
 from source import words  # noqa: E402
 
 OPTIONS = ("-O2",)
-PACKAGES = {"meuse_board": FIRMWARE / "meuse_board", "meuse_protocol": ROOT / "protocol/meuse_protocol"}
+PACKAGES = {
+    "meuse_board": FIRMWARE / "meuse_board",
+    "meuse_protocol": ROOT / "protocol/meuse_protocol",
+    "examples": FIRMWARE / "examples",  # applications of products (docs/applications.md)
+}
 LATE = (  # loaded by name when the settings or a person ask for them, or given back after boot: not part of the core
     "meuse_board.drivers.",
     "meuse_board.links.",
     "meuse_board.commands",
+    "meuse_board.applied",
     "meuse_board.console",
     "meuse_board.wording",
     "meuse_board.config",
@@ -73,6 +78,7 @@ LATE = (  # loaded by name when the settings or a person ask for them, or given 
     "meuse_protocol.rare_answers",
     "meuse_protocol.reactions",
     "meuse_protocol.schema",
+    "examples.",
 )
 CONSTANT = "\n0.5 is None"  # an object that a module needs, without any effect: see _points_beyond
 CALLED_BY_C = {"readblocks", "writeblocks", "ioctl"}  # littlefs calls a block device by these names
@@ -160,8 +166,8 @@ def mpy_cross() -> str:
 
 
 def board_sources() -> dict[str, str]:
-    """Dotted module name -> text: all of meuse_board, and what of the protocol these import."""
-    names = {_dotted("meuse_board", p) for p in PACKAGES["meuse_board"].rglob("*.py")}
+    """Dotted module name -> text: all of meuse_board, the applications, and what of the protocol these import."""
+    names = {_dotted(part, p) for part in ("meuse_board", "examples") for p in PACKAGES[part].rglob("*.py")}
     sources: dict[str, str] = {}
     while names:
         name = names.pop()

@@ -8,6 +8,7 @@ reach a board.
 """
 
 import argparse
+import importlib
 import re
 import sys
 from binascii import crc32
@@ -17,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parent
+EXAMPLES = ROOT / "examples"
 if __name__ == "__main__":
     sys.path[:0] = [str(ROOT), str(ROOT.parent / "protocol")]
 
@@ -47,10 +49,11 @@ from product_keys import (  # noqa: E402
     Table,
     load,
     stated,
+    whole,
 )
 
 COUNTER, STATE = 1, 2
-FLAGS = {"pulse": COUNTER, "digital": STATE}
+FLAGS = {"pulse": COUNTER, "digital": STATE, "application": STATE}
 IN_UNIT = ("deadband", "low", "high", "hysteresis", "per_pulse", "index")  # scaled like values
 MAX_SEGMENTS = 24  # FlashLog's own
 MAX_CHANNELS = 64  # of one schema
@@ -72,13 +75,19 @@ NAMES = {"alarm_low": "low", "alarm_high": "high", "alarm_hysteresis": "hysteres
 Settings = dict[str, Any]
 
 
-def compile_product(path: Path, host: str | None = None, links: Sequence[str] = (), keyed: bool = True) -> bytes:
+def compile_product(
+    path: Path, host: str | None = None, links: Sequence[str] = (), keyed: bool = True, pace: int = 1
+) -> bytes:
     """The content of /config.msgpack. `host` (name:port) stands in for that of TCP and UDP links; `links`: kinds that
-    stand in for the product's own; `keyed`: the board has a key.
+    stand in for the product's own; `keyed`: the board has a key; `pace`: so many times faster than the board's clock
+    lives what its application controls, if that is simulated.
 
     ProductError names the file, the key path and the way out.
     """
-    return stored(packed(settings(path, host, links, keyed)))
+    made = settings(path, host, links, keyed)
+    if pace != 1 and "application" in made:
+        made["application"]["pace"] = pace
+    return stored(packed(made))
 
 
 def secret(device: str, key: bytes | None) -> bytes:
@@ -139,6 +148,7 @@ def settings(path: Path, host: str | None = None, links: Sequence[str] = (), key
     ops = [_op(name, t, out) for name, t in table.tables("ops")]
     if ops:
         out["ops"] = ops
+    _join_application(table, out)
     table.done()
     for i, link in enumerate(out["links"]):
         if link["kind"] == "lora" and out["buses"].get(link["bus"], {}).get("kind") != "spi":
@@ -274,6 +284,39 @@ def _unnamed(link: Settings) -> None:
             del link[key.name or name]
 
 
+def _join_application(table: Table, out: Settings) -> None:
+    """Whether program and product mean the same channels, outputs and ops; the program itself says which it needs."""
+    told = {c["name"] for group in out["groups"] for c in group["channels"] if c["driver"] == "application"}
+    asked = {op["name"] for op in out.get("ops", ()) if op["kind"] == "application"}
+    if not table.has("application"):
+        for name in told:
+            raise table.error(f"channels.{name}.driver", "there is no [application] that could tell it")
+        for name in asked:
+            raise table.error(f"ops.{name}.kind", "there is no [application] that could carry it out")
+        return
+    t = table.table("application")
+    name = t.choice("name", tuple(sorted(p.parent.name for p in EXAMPLES.glob("*/application.py"))))
+    program = importlib.import_module(f"examples.{name}.application").Application
+    ranges = {key: Key(whole(low, high)) for key, (low, high) in program.settings.items()}
+    out["application"] = {"name": name, **t.take(ranges)}
+    out.setdefault("ops", [])  # what such a board loads goes by this key
+    measured = {c["name"] for group in out["groups"] for c in group["channels"]} - told
+    outputs = {output["name"] for output in out["outputs"]}
+    for key, needed, there in (
+        ("channels", set(program.needs), measured),
+        ("channels", set(program.channels), told),
+        ("outputs", set(program.outputs), outputs),
+    ):
+        for missing in sorted(needed - there):
+            raise table.error(f"{key}.{missing}", f"is missing: application {name} needs it")
+    for kind, unknown in (("channels", told - set(program.channels)), ("ops", asked - set(program.ops))):
+        for one in sorted(unknown):
+            raise table.error(f"{kind}.{one}", f"application {name} knows nothing of it")
+    for op in out.get("ops", ()):
+        if op["kind"] == "output":
+            raise table.error(f"ops.{op['name']}.kind", "the application drives the outputs, nobody else")
+
+
 def _op(name: str, t: Table, out: Settings) -> Settings:
     """One thing that the host may ask of the board."""
     kind = t.choice("kind", tuple(OP_KINDS))
@@ -282,7 +325,9 @@ def _op(name: str, t: Table, out: Settings) -> Settings:
         raise t.error("kind", f"{name!r} is an op that every board has; give it another name")
     if kind == "output" and op["output"] not in [output["name"] for output in out["outputs"]]:
         raise t.error("output", f"there is no output {op['output']!r}: add it under [[outputs]]")
-    if kind == "setting" and op["low"] > op["high"]:
+    if ("low" in op) != ("high" in op):
+        raise t.error("high" if "low" in op else "low", "is missing: both or none")
+    if "low" in op and op["low"] > op["high"]:
         raise t.error("high", "is less than low")
     channels = [c["name"] for group in out["groups"] for c in group["channels"]]
     for condition in op.get("if", []):

@@ -113,6 +113,9 @@ class Table:
             raise self.error(key, f"is written [[{key}]]")
         return [Closed(v, self._file, f"{key}.{i}.") for i, v in enumerate(values)]
 
+    def has(self, key: str) -> bool:
+        return key in self._values
+
     def replace(self, key: str, value: Any) -> None:
         """As if the file said so."""
         self._values[key] = value
@@ -331,6 +334,12 @@ OP_KINDS: dict[str, dict[str, Key]] = {  # what the host may ask for; `if`: a co
         "dangerous": Key(flag),
     },
     "stats": {},
+    "application": {  # what the product's own application takes; with `low` and `high` it has a `value`
+        "low": Key(whole(-(10**9), 10**9)),
+        "high": Key(whole(-(10**9), 10**9)),
+        "if": Key(conditions),
+        "dangerous": Key(flag),
+    },
 }
 OWN_OPS = ("safe", "renew", "commit")  # every board with ops has these
 BUSES = {
@@ -550,4 +559,5 @@ DRIVERS: dict[str, tuple[dict[str, Key], str, int]] = {
         0,
     ),
     "digital": ({"pins": Key(pins, required=True), **CONTACT}, "", 0),
+    "application": ({}, "", 0),
 }

@@ -267,7 +267,7 @@ class Commands:
             _within(given, "on", 0, 1)
             if "lease_ms" in given:
                 _within(given, "lease_ms", 1, op["lease_ms"])
-        elif kind == "setting":
+        elif "low" in op:
             known.append("value")
             _within(given, "value", op["low"], op["high"])
         for name in given:
@@ -350,8 +350,9 @@ class Commanded(App):
     """The application of a board with ops."""
 
     def __init__(self, settings: dict, device: str, psk, hardware, time, random_u32, root: str = ""):
+        kind = load("applied").directed(settings["application"]) if "application" in settings else Commands
         super().__init__(settings, device, psk, hardware, time, random_u32, root)
-        self._commands = Commands(self, settings)
+        self._commands = kind(self, settings)
 
     def _event(self, event, now: int) -> None:
         if not isinstance(event, Command):

@@ -46,12 +46,12 @@ def check(found: Settings, with_sim: bool) -> int:
     return findings.report(seen)
 
 
-def run(found: Settings, with_sim: bool, seconds: float | None) -> int:
-    """Run until told to stop; 0 when everything that came is durable."""
+def run(found: Settings, names: tuple[str, ...], seconds: float | None) -> int:
+    """Run until told to stop, with virtual boards of these names; 0 when everything that came is durable."""
     # Beside virtual boards only what is wrong is worth a line.
-    log_to_stderr("warning" if with_sim and found.host.log == "info" else found.host.log)
+    log_to_stderr("warning" if names and found.host.log == "info" else found.host.log)
     with patient() as output:
-        return asyncio.run(_run(found, with_sim, seconds, output))
+        return asyncio.run(_run(found, names, seconds, output))
 
 
 def run_boards(
@@ -64,11 +64,20 @@ def run_boards(
     every_s: float,
 ) -> int:
     """Only virtual boards; 0 when all of them ended with everything sent. See sim.VirtualBoards, sim_faults.play."""
-    sim_faults.check(faults)
+    sim_faults.check(faults, sim.boards(data, names or sim.ALL))
     sim_links.check(links)
     log_to_stderr("info")
     with patient():
         return asyncio.run(_run_boards(names or sim.ALL, data, host, seconds, links, faults, every_s))
+
+
+def switch(names: tuple[str, ...], data: Path, begin: list[str], end: list[str]) -> int:
+    """Breaks and mends what is named on boards that somebody runs; 0 when all of them heard of it."""
+    wanted = sim.boards(data, names or sim.ALL)
+    sim_faults.check([*begin, *end], wanted)
+    changes = [(name, True) for name in begin] + [(name, False) for name in end]
+    told = [sim_faults.switch(board, name, on) for name, on in changes for board in wanted]
+    return 0 if all(told) else 1
 
 
 async def _run_boards(
@@ -102,17 +111,17 @@ async def _run_boards(
     return 1 if stuck else 0
 
 
-async def _run(found: Settings, with_sim: bool, seconds: float | None, output: Outlet) -> int:
+async def _run(found: Settings, names: tuple[str, ...], seconds: float | None, output: Outlet) -> int:
     console = Console()
     data = Path(found.host.data)
-    wanted = sim.boards(data, sim.ALL) if with_sim else []
+    wanted = sim.boards(data, names)
     if wanted:
         console.print("compiling the firmware", highlight=False)
         await sim.prepare(data, wanted)
         ports = [SerialSettings(port=str(board.port)) for board in wanted]
         found = dataclasses.replace(found, serial=[*found.serial, *ports])
     stop = stop_signals()
-    host = await _started(found, console, anywhere=with_sim and found.tcp.listen is DEFAULT_LISTEN)
+    host = await _started(found, console, anywhere=bool(wanted) and found.tcp.listen is DEFAULT_LISTEN)
     boards = sim.VirtualBoards(wanted, data, host.tcp[0].address if host.tcp else NO_HOST)
     failure: HostError | None = None
     stuck: list[sim.Board] = []

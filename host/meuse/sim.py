@@ -41,10 +41,11 @@ ALL = ("stove", "weather", "building")
 
 @dataclass(frozen=True)
 class Board:
-    """One virtual board under a data folder."""
+    """One virtual board under a data folder, in the world of `scenario`, a TOML file."""
 
     name: str
     folder: Path
+    scenario: Path
 
     @property
     def device(self) -> str:
@@ -72,12 +73,20 @@ class Board:
 
 
 def boards(data: Path, names: tuple[str, ...]) -> list[Board]:
-    """The boards of these scenarios; raises ConfigError for one that does not exist."""
+    """The boards of these scenarios, by name or by an example's folder; ConfigError for one that does not exist."""
+    return [_board(data, name) for name in names]
+
+
+def _board(data: Path, name: str) -> Board:
+    own = Path(name) / "scenario.toml"
+    if own.is_file():
+        called = f"example-{own.resolve().parent.name}"
+        return Board(called, data / FOLDER / called, own.resolve())
     known = sorted(path.stem for path in SCENARIOS.glob("*.toml"))
-    for name in names:
-        if name not in known:
-            raise ConfigError(f"no scenario {name!r}", f"there are: {', '.join(known) or 'none here'}")
-    return [Board(name, data / FOLDER / name) for name in names]
+    if name not in known:
+        there = ", ".join([*known, "or a folder with a scenario.toml"])
+        raise ConfigError(f"no scenario {name!r}", f"there are: {there}")
+    return Board(name, data / FOLDER / name, SCENARIOS / f"{name}.toml")
 
 
 async def prepare(data: Path, wanted: list[Board]) -> None:
@@ -136,7 +145,7 @@ class VirtualBoards:
                 self._running[board] = await asyncio.create_subprocess_exec(
                     sys.executable,
                     str(SIMULATOR),
-                    *("--scenario", str(SCENARIOS / f"{board.name}.toml")),
+                    *("--scenario", str(board.scenario)),
                     *("--dir", str(board.folder), "--device", board.device),
                     *("--host", self._host, "--key", str(self._keys.path(board.device))),
                     *("--parent", str(os.getpid())),

@@ -24,6 +24,7 @@ def board_path(tmp_path_factory: pytest.TempPathFactory) -> str:
     target = tmp_path_factory.mktemp("mpy")
     compiled(ROOT / "protocol/meuse_protocol", target / "meuse_protocol")
     compiled(ROOT / "firmware/meuse_board", target / "meuse_board")
+    compiled(ROOT / "firmware/examples", target / "examples")
     compiled(ROOT / "firmware/sim/micropython", target)
     compiled(ROOT / "tests/firmware/board", target)
     return f"{target}:.frozen"

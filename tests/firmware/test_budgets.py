@@ -22,6 +22,7 @@ from .virtual import ROOT, VirtualBoard, wait_for
 STOVE = ROOT / "firmware/products/stove.toml"
 HEAP_96K, HEAP_192K = 96 * 1024, 192 * 1024  # of the Unix build, for boards of 64 and 128 kB
 WHOLE_BYTES = 96 * 1024  # of heap, for all of the firmware at work: 64 kB with a board's words
+CONTROLLER_BYTES = 96 * 1024  # of a board of 128 kB, that controls: half of what there is
 HEAP = {  # drivers -> bytes at most, with the console loaded and in use
     ("max31855", "ds18b20"): 54 * 1024,  # two channels: the budget of a 64 kB board
     ("max31855", "ds18b20", "ads1115", "digital"): 61_000,  # eight channels
@@ -56,6 +57,8 @@ ON_DEMAND = (  # loaded by boards with several links, with narrow ones, with sea
     "meuse_protocol/shared_endpoint",
 )
 COMMANDS = ("meuse_board/commands", "meuse_protocol/commands", "meuse_protocol/conditions")  # by boards with ops
+APPLIED = ("meuse_board/applied", "meuse_board/drivers/application")  # by boards whose product has [application]
+STOVE_EXAMPLE = ("examples/stove/",)
 RELAY = ("meuse_board/relay",)  # loaded by boards that carry for others
 POLLED = ("meuse_board/links/rs485", "meuse_protocol/polled")  # loaded by boards on a shared wire
 MODEM = ("meuse_board/at", "meuse_board/modem", "meuse_board/sim7600", "meuse_board/bg95", "meuse_board/sms_pdu")
@@ -78,6 +81,8 @@ PARTS = {  # part -> modules, and bytes of .mpy at most
     "SMS link": (("meuse_board/sms_pdu", "meuse_board/links/sms"), 2900),
     "relay": (RELAY, 4400),
     "commands": (COMMANDS, 6400),
+    "applications": (APPLIED, 2200),
+    "example stove": (STOVE_EXAMPLE, 4200),
     "console": (("meuse_board/console",), 4200),
     "protocol": (("meuse_protocol/",), 17900),
     "drivers": (("meuse_board/drivers/",), 4700),
@@ -107,7 +112,7 @@ def test_bytes_of_compiled_code(sizes: dict[str, int], part: str) -> None:
     if part in ("on demand", "RS-485", "LoRaWAN link", "commands", "file link"):
         left_out = ()
     elif part == "everything but links":
-        left_out = ("meuse_board/links/", *POLLED, *MODEM, *PPP, *RELAY, *RARE, *COMMANDS)
+        left_out = ("meuse_board/links/", *POLLED, *MODEM, *PPP, *RELAY, *RARE, *COMMANDS, *APPLIED, "examples/")
     used = sum(size for name, size in sizes.items() if name.startswith(modules) and not name.startswith(left_out))
     print(f"{part}: {used} of {most} bytes of .mpy")
     assert used <= most, f"{part}: {used} bytes of .mpy"
@@ -249,6 +254,25 @@ def test_settings_can_be_changed_on_a_64_kb_board_at_work(tmp_path: Path) -> Non
         assert asked(f"config get {high}", "high =") == f"{high} = 2012"
         assert board.status()["crashes"] == 0
         desk.close()
+
+
+def test_heap_of_a_128_kb_board_that_controls_a_stove(tmp_path: Path, micropython: str, built: Path) -> None:
+    """Ten channels, their controller, ops and outputs, a serial link and a person at it."""
+    pool = pool_of(HEAP_192K, micropython, built, tmp_path)
+    scenario = ROOT / "firmware/examples/stove/scenario.toml"
+    (tmp_path / "key").write_bytes(bytes(32))
+    words = ("--scenario", str(scenario), "--key", str(tmp_path / "key"))
+    with VirtualBoard(tmp_path / "board", "stove-1", *words) as board:
+        desk = Desk("stove-1", Port(board.folder / "tty"), bytes(32))
+        desk.until(lambda: 0 in desk.columns().get("state", ()), "the stove is off", 60)
+        desk.type("status")
+        desk.until(lambda: any("memory" in line for line in desk.text), "the console's answer")
+        line = next(line for line in desk.text if "memory" in line)
+        used = pool - int(re.findall(r"(\d+) B", line)[1])
+        assert board.log() == "" and board.status()["crashes"] == 0
+        desk.close()
+    print(f"example stove: {used} of {CONTROLLER_BYTES} bytes of heap")
+    assert used <= CONTROLLER_BYTES
 
 
 WHOLE = """

@@ -370,8 +370,8 @@ def test_what_is_left_out_is_what_the_log_takes_by_itself() -> None:
 
 
 def test_the_products_of_this_repository_are_right(root: Path) -> None:
-    products = sorted((root / "firmware/products").glob("*.toml"))
-    assert len(products) >= 3
+    products = sorted([*root.glob("firmware/products/*.toml"), *root.glob("firmware/examples/*/product.toml")])
+    assert len(products) >= 4
     for path in products:
         words = [sys.executable, str(root / "firmware/product.py"), str(path)]
         assert subprocess.run(words, capture_output=True, text=True).stdout.startswith(str(path))
@@ -394,7 +394,7 @@ def test_every_key_is_documented_and_every_documented_key_exists(root: Path) -> 
     known = {name for table in tables for name in table} | {"driver", "bus"}
     assert known - named == set(), "known, and not documented"
     words = {"ds18b20", "max31855", "ads1115", "pulse", "digital", "every_1s", "change_100ms", "m3", "false"}
-    words |= {"ops", *keys.OWN_OPS}
+    words |= {"ops", *keys.OWN_OPS, "application", "name", "value"}
     assert named - known <= words, "documented, and not known"
 
 
@@ -445,3 +445,24 @@ def test_certificates_that_cannot_work_are_refused(tmp_path: Path, words: str, t
     example = 'kind = "tcp"\nhost = "example.net"\n'
     words = words if words.startswith("kind") else 'kind = "tcp"\n' + words
     assert told in refusal(tmp_path, example, 'host = "example.net"\n' + words + "\n")
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "words"),
+    [
+        ('name = "stove"', 'name = "oven"', "application.name: 'oven' is not one of: stove"),
+        ("set_point = 200", "set_point = 2000", "application.set_point: is a whole number from 50 to 300"),
+        ("[channels.water_temp]", "[channels.boiler]", "channels.water_temp: is missing: application stove needs it"),
+        ('name = "fan"', 'name = "vent"', "outputs.fan: is missing: application stove needs it"),
+        ("[channels.feed]", "[channels.food]", "channels.feed: is missing"),
+        ("[ops.power]", "[ops.level]", "ops.level: application stove knows nothing of it"),
+        ("high = 5\n", "", "ops.power.high: is missing: both or none"),
+        ('kind = "stats"', 'kind = "output"\noutput = "fan"', "ops.stats.kind: the application drives the outputs"),
+    ],
+)
+def test_program_and_product_mean_the_same(root: Path, tmp_path: Path, old: str, new: str, words: str) -> None:
+    text = (root / "firmware/examples/stove/product.toml").read_text()
+    assert old in text
+    with pytest.raises(product.ProductError) as caught:
+        compiled(tmp_path, text.replace(old, new, 1))
+    assert words in str(caught.value)

@@ -27,7 +27,7 @@ Running = dict[Path, Future[subprocess.CompletedProcess[str]]]
 def compiled(root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A tree like the repository's, of .mpy files; returns its tests/shared."""
     tree = tmp_path_factory.mktemp("mpy")
-    for part in ("protocol/meuse_protocol", "firmware/meuse_board", "tests/shared"):
+    for part in ("protocol/meuse_protocol", "firmware/meuse_board", "firmware/examples", "tests/shared"):
         for source in (root / part).rglob("*.py"):
             target = tree / source.relative_to(root).with_suffix(".mpy")
             target.parent.mkdir(parents=True, exist_ok=True)

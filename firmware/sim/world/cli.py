@@ -74,7 +74,8 @@ def play(options: argparse.Namespace) -> int:
     lock_fd = lock(folder)
     if options.module == "start":
         links = tuple(filter(None, options.links.split(",")))
-        board = deploy.Board(played.product, options.device, options.host, options.key, links)
+        pace = max(int(options.speed or played.speed), 1)
+        board = deploy.Board(played.product, options.device, options.host, options.key, links, pace)
         path, rom = deploy.firmware(FIRMWARE)
         flash = folder / "flash.bin"
         deploy.files(board, flash, folder / "deploy", FIRMWARE)

@@ -26,6 +26,7 @@ class Board:
     host: str
     key: Path | None
     links: tuple[str, ...] = ()  # kinds that stand in for the product's own
+    pace: int = 1  # the world's seconds per real second, for an application that controls it
 
 
 def firmware(folder: Path) -> tuple[str, Path]:
@@ -44,7 +45,7 @@ def files(board: Board, flash: Path, target: Path, folder: Path) -> None:
     product = importlib.import_module("product")
     target.mkdir(exist_ok=True)
     try:
-        config = product.compile_product(board.product, board.host, board.links, board.key is not None)
+        config = product.compile_product(board.product, board.host, board.links, board.key is not None, board.pace)
     except product.ProductError as e:
         raise DeployError(str(e)) from None
     secret = product.secret(board.device, _key(board.key) if board.key else None)

@@ -10,13 +10,14 @@ from functools import partial
 
 from . import wires as op
 from .buses import I2cBus, I2cDevice, OneWireLine, Pins, SpiBus, SpiDevice
-from .channel import Channel
+from .channel import Channel, Source
 from .clock import WorldClock
 from .devices.ads1115 import Ads1115, Loop
 from .devices.contactor import Contactor
 from .devices.ds18b20 import Ds18b20
 from .devices.max31855 import Max31855
 from .devices.pulse import Meter, PulseContact
+from .devices.stove import Coils, Stove, Turns
 from .devices.switch import Switch
 from .faults import Faults
 from .scenario import ChannelSpec, DeviceSpec, LoopSpec, Scenario
@@ -28,7 +29,7 @@ class Parts:
     """Makes models from what a scenario says of them."""
 
     def __init__(self, scenario: Scenario, clock: WorldClock, served: Served, faults: Faults) -> None:
-        self._trace = scenario.trace
+        self._source: Source | None = scenario.trace
         self._clock = clock
         self._served = served
         self._faults = faults
@@ -38,7 +39,15 @@ class Parts:
 
     def channel(self, spec: ChannelSpec | None) -> Channel:
         assert spec is not None, "the scenario gives each of these parts a channel"
-        return Channel(spec.name, spec.column, spec.decimals, self._trace, self._clock, self._served)
+        assert self._source is not None, "a scenario without a trace has physics"
+        return Channel(spec.name, spec.column, spec.decimals, self._source, self._clock, self._served)
+
+    def stove(self, spec: DeviceSpec, pins: Pins, mains: Callable[[], bool]) -> Stove:
+        """The physics from which all channels have their values."""
+        now_s = self._clock.scenario_s()
+        made = Stove(Coils(*spec.pins), pins.outputs.get, self.fault(spec.name), now_s, mains)
+        self._source = made
+        return made
 
     def ds18b20(self, spec: DeviceSpec) -> Ds18b20:
         return Ds18b20(spec.rom, self.channel(spec.channel), self.fault(spec.name))
@@ -67,14 +76,26 @@ class Parts:
         assert spec.channel is not None, "the scenario gives a meter its channel"
         names = (spec.channel.name, spec.channel.decimals)
         meter = Meter(*names, spec.per_pulse, spec.index, spec.rates)
+        if isinstance(self._source, Stove):
+            meter = Turns(*names, spec.per_pulse, spec.index, spec.rates, self._source)
         return PulseContact(spec.pins[0], meter, self._clock, self._served, self.fault(spec.name))
 
 
 class Hardware:
     """`fire(pin, level, times)` delivers interrupts to the board: after these edges the pin is at that level."""
 
-    def __init__(self, devices: tuple[DeviceSpec, ...], parts: Parts, fire: Callable[[int, int, int], None]) -> None:
+    def __init__(
+        self,
+        devices: tuple[DeviceSpec, ...],
+        parts: Parts,
+        fire: Callable[[int, int, int], None],
+        mains: Callable[[], bool] = lambda: True,
+    ) -> None:
         self.pins = Pins(fire)
+        self.stove: Stove | None = None
+        for spec in devices:
+            if spec.model == "stove":
+                self.stove = parts.stove(spec, self.pins, mains)
         self.meters: dict[str, PulseContact] = {}
         self._forgetful: list[Ds18b20 | Ads1115] = []
         lines: dict[int, list[Ds18b20]] = defaultdict(list)

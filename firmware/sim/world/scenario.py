@@ -4,10 +4,12 @@ Owns the TOML file's form (docs: firmware/sim/README.md) and its strict validati
 scenario are relative to its file.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 
+from .devices import stove
 from .faults import Fault
 from .processor import heap_bytes
 from .tables import ScenarioError, Table, load
@@ -23,8 +25,10 @@ FAULT_KINDS = {
     "switch": ("stuck",),
     "contactor": ("stuck",),
     "pulse": ("bounce", "stuck"),
+    "stove": stove.FAULTS,
 }
-MODELS = ("ds18b20", "max31855", "ads1115", "switch", "contactor", "pulse")
+MODELS = ("ds18b20", "max31855", "ads1115", "switch", "contactor", "pulse", "stove")
+Columns = Mapping[str, object]
 NEVER_S = 10**12  # a fault without a window is switched by hand only
 
 
@@ -71,7 +75,7 @@ class DeviceSpec:
 class Scenario:
     name: str
     product: Path
-    trace: Trace
+    trace: Trace | None  # None: a device is a model of the physics
     start_s: int
     speed: Fraction
     heap_bytes: int
@@ -84,12 +88,11 @@ class Scenario:
 def read(path: Path) -> Scenario:
     """The scenario in this file; ScenarioError when anything in it is not as it must be."""
     table = load(path)
-    trace_path = path.parent / table.text("trace")
-    try:
-        trace = Trace(trace_path)
-    except (OSError, ValueError) as e:
-        raise table.error(f"`trace` {trace_path} cannot be read: {e}") from None
-    devices = tuple(_device(t, trace) for t in table.tables("device"))
+    tables = table.tables("device")
+    physics = any(t.has("model", "stove") for t in tables)
+    trace = None if physics else _trace(table, path.parent)
+    columns = trace.columns if trace else dict.fromkeys(stove.COLUMNS)
+    devices = tuple(_device(t, columns) for t in tables)
     if not devices:
         raise table.error("a scenario has at least one [[device]]")
     targets = _targets(devices, table)
@@ -97,7 +100,7 @@ def read(path: Path) -> Scenario:
         name=table.text("name"),
         product=(path.parent / table.text("product")).resolve(),
         trace=trace,
-        start_s=table.integer("start_s", 0, trace.length_s, 0),
+        start_s=table.integer("start_s", 0, trace.length_s if trace else 0, 0),
         speed=table.number("speed", 60),
         heap_bytes=_heap(table),
         uart=table.integer("uart", 0, 9, 1),
@@ -111,6 +114,14 @@ def read(path: Path) -> Scenario:
     return scenario
 
 
+def _trace(t: Table, folder: Path) -> Trace:
+    path = folder / t.text("trace")
+    try:
+        return Trace(path)
+    except (OSError, ValueError) as e:
+        raise t.error(f"`trace` {path} cannot be read: {e}") from None
+
+
 def _heap(t: Table) -> int:
     try:
         return heap_bytes(t.text("heap", "96k"))
@@ -118,50 +129,50 @@ def _heap(t: Table) -> int:
         raise t.error(f"`heap`: {e}") from None
 
 
-def _device(t: Table, trace: Trace) -> DeviceSpec:
+def _device(t: Table, columns: Columns) -> DeviceSpec:
     model = t.text("model", choices=MODELS)
     name = t.text("name", model)
     t.where += f" ({name})"
-    spec = _READERS[model](t, name, trace)
+    spec = _READERS[model](t, name, columns)
     t.done()
     return spec
 
 
-def _channel(t: Table, trace: Trace) -> ChannelSpec:
+def _channel(t: Table, columns: Columns) -> ChannelSpec:
     name = t.text("channel")
     column = t.text("column", name)
-    if column not in trace.columns:
-        raise t.error(f"the trace has no column `{column}`; it has {', '.join(trace.columns)}")
+    if column not in columns:
+        raise t.error(f"the trace has no column `{column}`; it has {', '.join(columns)}")
     return ChannelSpec(name, column, t.integer("decimals", 0, 9))
 
 
-def _ds18b20(t: Table, name: str, trace: Trace) -> DeviceSpec:
+def _ds18b20(t: Table, name: str, columns: Columns) -> DeviceSpec:
     code = t.text("rom")
     try:
         rom = bytes.fromhex(code)
     except ValueError:
         raise t.error(f"`rom` is 16 hexadecimal digits, not {code!r}") from None
     line = t.integer("line", 0, 255)
-    return DeviceSpec(name, "ds18b20", line=line, rom=rom, channel=_channel(t, trace))
+    return DeviceSpec(name, "ds18b20", line=line, rom=rom, channel=_channel(t, columns))
 
 
-def _max31855(t: Table, name: str, trace: Trace) -> DeviceSpec:
+def _max31855(t: Table, name: str, columns: Columns) -> DeviceSpec:
     return DeviceSpec(
         name,
         "max31855",
         line=t.integer("spi", 0, 9),
         pins=(t.integer("cs", 0, 255),),
-        channel=_channel(t, trace),
+        channel=_channel(t, columns),
         junction=t.number("junction", 25),
     )
 
 
-def _ads1115(t: Table, name: str, trace: Trace) -> DeviceSpec:
+def _ads1115(t: Table, name: str, columns: Columns) -> DeviceSpec:
     loops = []
     for i in t.tables("input"):
         loop = LoopSpec(
             ain=i.integer("ain", 0, 3),
-            channel=_channel(i, trace),
+            channel=_channel(i, columns),
             at_4ma=i.number("at_4ma"),
             at_20ma=i.number("at_20ma"),
             shunt_ohm=i.integer("shunt_ohm", 1, 1000, 100),
@@ -176,34 +187,43 @@ def _ads1115(t: Table, name: str, trace: Trace) -> DeviceSpec:
     return DeviceSpec(name, "ads1115", line=t.integer("i2c", 0, 9), address=address, loops=tuple(loops))
 
 
-def _switch(t: Table, name: str, trace: Trace) -> DeviceSpec:
+def _switch(t: Table, name: str, columns: Columns) -> DeviceSpec:
     return DeviceSpec(
         name,
         "switch",
         pins=tuple(t.integers("pins", 0, 255)),
-        channel=_channel(t, trace),
+        channel=_channel(t, columns),
         closed_low=t.flag("closed_low", True),
     )
 
 
-def _contactor(t: Table, name: str, trace: Trace) -> DeviceSpec:
+def _contactor(t: Table, name: str, columns: Columns) -> DeviceSpec:
     pins = (t.integer("coil", 0, 255), t.integer("contact", 0, 255))
     return DeviceSpec(name, "contactor", pins=pins, closed_low=t.flag("closed_low", True))
 
 
-def _pulse(t: Table, name: str, trace: Trace) -> DeviceSpec:
-    rates = t.integers("per_hour", 0, 100_000)
-    if len(rates) != 24:
+def _pulse(t: Table, name: str, columns: Columns) -> DeviceSpec:
+    column = t.text("column", "")
+    rates = [] if column else t.integers("per_hour", 0, 100_000)
+    if column and column not in columns:
+        raise t.error(f"the physics has no column `{column}`; it has {', '.join(columns)}")
+    if not column and len(rates) != 24:
         raise t.error(f"`per_hour` has 24 rates, one for each hour of the day, not {len(rates)}")
     return DeviceSpec(
         name,
         "pulse",
         pins=(t.integer("pin", 0, 255),),
-        channel=ChannelSpec(t.text("channel"), "", t.integer("decimals", 0, 9)),
+        channel=ChannelSpec(t.text("channel"), column, t.integer("decimals", 0, 9)),
         rates=tuple(Fraction(rate) for rate in rates),
         per_pulse=t.number("per_pulse", 1),
         index=t.number("index", 0),
     )
+
+
+def _stove(t: Table, name: str, columns: Columns) -> DeviceSpec:
+    """`pins` of the spec: igniter, fan, auger."""
+    pins = tuple(t.integer(key, 0, 255) for key in ("igniter", "fan", "auger"))
+    return DeviceSpec(name, "stove", pins=pins)
 
 
 _READERS = {
@@ -213,6 +233,7 @@ _READERS = {
     "switch": _switch,
     "contactor": _contactor,
     "pulse": _pulse,
+    "stove": _stove,
 }
 
 

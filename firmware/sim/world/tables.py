@@ -60,6 +60,10 @@ class Table:
             raise self.error(f"`{key}` is true or false, not {value!r}")
         return value
 
+    def has(self, key: str, value: object) -> bool:
+        """Whether this is the key's value; it is not taken."""
+        return self._values.get(key) == value
+
     def integers(self, key: str, low: int, high: int) -> list[int]:
         value = self._take(key, None)
         if not isinstance(value, list) or not value:

@@ -6,8 +6,17 @@ until the next row; after the last row the trace begins again.
 
 import bisect
 import csv
+from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Truth:
+    """The physical value at a moment, and the time (s since 1970) of the trace's row it came from, if from one."""
+
+    value: Fraction
+    trace_time: int | None
 
 
 class Trace:
@@ -29,3 +38,7 @@ class Trace:
     def row(self, scenario_s: float) -> int:
         """Index of the row that holds at this moment."""
         return max(bisect.bisect_right(self.times_s, scenario_s % self.length_s) - 1, 0)
+
+    def now(self, column: str, scenario_s: float) -> Truth:
+        row = self.row(scenario_s)
+        return Truth(self.columns[column][row], self.first_s + self.times_s[row])

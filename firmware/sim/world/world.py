@@ -20,6 +20,7 @@ from .board import STOP_S, Board
 from .cable import Cable
 from .clock import WorldClock
 from .control import COMMANDS, Control
+from .devices.stove import Stove
 from .devices.sx127x import Sx127x
 from .ether import Ether
 from .faults import Faults
@@ -34,6 +35,7 @@ RADIO_BUS, RADIO_CS = 2, 80  # as firmware/product.py gives it to links that sta
 
 # A world whose host was killed lets its board send what it can first.
 LOCK_WAIT_S = STOP_S + 5.0
+LIVE_S = 0.02  # between two looks of the physics at the board's outputs
 
 
 class InUse(Exception):
@@ -93,7 +95,7 @@ class World:
         unique_id = hashlib.sha256(setting.device.encode()).digest()[:6]
         self._board = Board(folder, setting.image, unique_id, self._cable, lock_fd)
         parts = Parts(scenario, self._clock, self._served, self._faults)
-        self._hardware = Hardware(scenario.devices, parts, self._board.fire)
+        self._hardware = Hardware(scenario.devices, parts, self._board.fire, lambda: self._board.powered)
         self._board.surround(self._hardware)
         self._control = Control(folder, self._handle)
 
@@ -118,6 +120,8 @@ class World:
         for meter in self._hardware.meters.values():
             play = meter.play(self._hardware.pins, self._board.edges_taken)
             playing.append(asyncio.create_task(play))
+        if self._hardware.stove:
+            playing.append(asyncio.create_task(self._live(self._hardware.stove)))
         try:
             return await self._board.run()
         finally:
@@ -131,6 +135,12 @@ class World:
             self._control.close()
             self._cable.unplug()
             self._served.close()
+
+    async def _live(self, stove: Stove) -> None:
+        """Physics goes on while nobody measures."""
+        while True:
+            stove.advance(self._clock.scenario_s())
+            await asyncio.sleep(LIVE_S)
 
     def _handle(self, command: dict[str, object]) -> dict[str, object]:
         what = command.get("do")

@@ -11,7 +11,7 @@ def register(app: typer.Typer) -> None:
 
 
 def sim(
-    scenarios: Annotated[list[str] | None, typer.Argument(help="stove, weather, building; all if left out.")] = None,
+    scenarios: Annotated[list[str] | None, typer.Argument(help="stove, weather, building or an example.")] = None,
     host: Annotated[str, typer.Option(help="HOST:PORT of the host, for boards on a network.")] = "127.0.0.1:7878",
     data: Annotated[Path, typer.Option(help="Folder for boards and keys; the host needs the same keys.")] = Path(
         "data"
@@ -21,8 +21,14 @@ def sim(
     ] = "",
     fault: Annotated[
         list[str] | None,
-        typer.Option(help="cable, network, power, modem, air, fire (an alarm); cable+fire: both; again and again."),
+        typer.Option(
+            help="cable, network, power, modem, air, fire (an alarm), or one of the scenario's; cable+fire: both at once."
+        ),
     ] = None,
+    break_: Annotated[
+        list[str] | None, typer.Option("--break", help="On boards that run already: begin such a fault, and return.")
+    ] = None,
+    mend: Annotated[list[str] | None, typer.Option(help="On boards that run already: end it, and return.")] = None,
     every: Annotated[float, typer.Option(help="Seconds from one fault to the next.", min=1)] = 20.0,
     seconds: Annotated[float | None, typer.Option("--for", help="Stop after so many seconds.", min=0)] = None,
 ) -> None:
@@ -30,6 +36,8 @@ def sim(
     from meuse import foreground
     from meuse.config import parse_address
 
+    if break_ or mend:
+        raise typer.Exit(foreground.switch(tuple(scenarios or ()), data, break_ or [], mend or []))
     parse_address(host, "--host")
     kinds = [kind for kind in links.split(",") if kind]
     raise typer.Exit(foreground.run_boards(tuple(scenarios or ()), data, host, seconds, kinds, fault or [], every))
