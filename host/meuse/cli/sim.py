@@ -22,7 +22,7 @@ def sim(
     fault: Annotated[
         list[str] | None,
         typer.Option(
-            help="cable, network, power, modem, air, fire (an alarm), or one of the scenario's; cable+fire: both at once."
+            help="cable, network, power, modem, air, fire (an alarm), or a scenario's own; cable+fire: both at once."
         ),
     ] = None,
     break_: Annotated[

@@ -12,9 +12,10 @@ from collections.abc import Callable, Iterable
 from typing import Final
 
 from meuse_protocol import states
-from meuse_protocol.board_endpoint import BoardEndpoint, Command, Needed
+from meuse_protocol.board_endpoint import BoardEndpoint
 from meuse_protocol.errors import RemoteError
 from meuse_protocol.messages import RELAYS, head
+from meuse_protocol.reactions import Command, Needed
 
 from meuse.upstream.backlog import New, Waiting
 

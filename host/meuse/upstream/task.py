@@ -13,7 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Final
 
-from meuse_protocol.board_endpoint import Command, Needed
+from meuse_protocol.reactions import Command, Needed
 
 from meuse import catalog
 from meuse.bridge import Bridge

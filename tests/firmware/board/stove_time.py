@@ -51,9 +51,9 @@ for name in ("config.msgpack", "secret.bin"):
 
 from meuse_board.drivers.application import told  # noqa: E402
 from meuse_board.main import run  # noqa: E402
-from meuse_protocol.board_endpoint import Command  # noqa: E402
 from meuse_protocol.messages import BLOB, RESULT  # noqa: E402
 from meuse_protocol.msgpack import pack, unpack  # noqa: E402
+from meuse_protocol.reactions import Command  # noqa: E402
 
 
 def live(app):
