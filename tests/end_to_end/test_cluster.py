@@ -5,6 +5,7 @@ Each process of ours is killed (kill -9) in the middle of its work; afterwards e
 
 import asyncio
 import json
+import shutil
 import signal
 import subprocess
 from collections.abc import Iterator
@@ -37,11 +38,12 @@ def worker(config: Path, log: Path) -> Iterator[subprocess.Popen[bytes]]:
         process.wait()
 
 
-def configured(folder: Path, cluster: Cluster, url: str) -> Path:
+def configured(folder: Path, cluster: Cluster, url: str, journal: str = "") -> Path:
     path = folder / "meuse.toml"
     path.write_text(
         f'[host]\ndata = "{folder / "data"}"\n[store]\nurl = "{url}"\n'
         f"[cluster]\npartitions = 3\nservers = {json.dumps(cluster.urls)}\n"
+        + (f'[journal]\nlake = false\nurl = "{journal}"\n' if journal else "")
     )
     return path
 
@@ -108,6 +110,59 @@ async def _scene(folder: Path, config: Path, host: Host, url: str) -> None:
             await plug()
             await measure(10)
             await arrives("after the host was killed")
+    for board in boards:
+        board.unplug()
     assert host.process
     host.process.terminate()
     assert await asyncio.to_thread(host.process.wait) == 0
+
+
+def test_of_two_hosts_with_one_journal_either_may_go(tmp_path: Path, postgres: Postgres) -> None:
+    """The one that distributes is killed, the boards and the distributing go over to the other; then the other way."""
+    url, journal = postgres.database().url, postgres.database().url
+    with Cluster(tmp_path / "nats") as cluster:
+        config = configured(tmp_path, cluster, url, journal)
+        hosts = [Host(tmp_path / name, config=config) for name in ("data", "other")]
+        try:
+            boards = asyncio.run(_two(tmp_path, config, hosts, url))
+        finally:
+            for host in hosts:
+                if host.process:
+                    host.process.kill()
+                    host.process.wait()
+    found = rows(url, "SELECT DISTINCT device, seq, row FROM readings WHERE channel = 'flue_temp' ORDER BY 1, 2, 3")
+    assert found == sorted(row for board in boards for row in board.rows)
+    assert rows(url, "SELECT count(*) - count(DISTINCT (stream, seq, row, channel)) FROM readings") == [(0,)]
+    assert rows(url, "SELECT count(*) FROM meuse_waiting") == [(0,)]
+
+
+async def _two(folder: Path, config: Path, hosts: list[Host], url: str) -> list[ReadingsBoard]:
+    boards = []
+    for number in range(BOARDS):
+        device = f"stove-{number}"
+        boards.append(ReadingsBoard(device, key_of(folder / "data", device)))
+    shutil.copytree(folder / "data" / "keys", folder / "other" / "keys")
+    made = 0
+    for host in hosts:
+        await asyncio.to_thread(host.start)
+    for board in boards:
+        board.begin()
+    with worker(config, folder / "worker.log"):
+        for number, host in enumerate([*hosts, hosts[0]]):
+            for board in boards:
+                board.unplug()
+                await board.connect(f"127.0.0.1:{host.port}")
+            for _ in range(10):
+                for board in boards:
+                    board.measure(rows=3)
+            made += 10 * len(boards)
+            for board in boards:
+                await board.drained()
+            if number < len(hosts):
+                host.kill()
+                if number == 1:  # both are gone for a moment: the first comes back alone
+                    await asyncio.to_thread(hosts[0].start)
+        await until(lambda: good(url) == made, f"{made} records are in the store", 120)
+    for board in boards:
+        board.unplug()
+    return boards
