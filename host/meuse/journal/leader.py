@@ -49,10 +49,13 @@ class Leader:
                     self.leads = leads
                     await _end(tasks)
                     tasks = [asyncio.create_task(work, name=name) for name, work in works().items()] if leads else []
-                await asyncio.wait([*tasks, asyncio.create_task(asyncio.sleep(LOOK_S))], return_when="FIRST_COMPLETED")
-                for task in tasks:
-                    if task.done():
-                        task.result()
+                if not tasks:
+                    await asyncio.sleep(LOOK_S)
+                    continue
+                ended, _ = await asyncio.wait(tasks, timeout=LOOK_S, return_when=asyncio.FIRST_COMPLETED)
+                for task in ended:
+                    task.result()
+                    tasks.remove(task)
         finally:
             await _end(tasks)
 
