@@ -48,7 +48,7 @@ test: $(READY) lint types ## everything: lint, types, both runtimes, end to end
 	@$(BIN)/python -m pytest -q -n $(JOBS) --dist loadfile
 
 bench: $(READY) ## readings per second beside other ways, as ratios of one run
-	@$(BIN)/python tests/bench/run.py && $(BIN)/python tests/bench/topics.py
+	@$(BIN)/python tests/bench/run.py && $(BIN)/python tests/bench/topics.py && $(BIN)/python tests/bench/commands.py
 
 torture: build ## an hour of what `make test` does in minutes: power cuts, lossy lines, kills, links cut in turn
 	@MEUSE_CUTS=200000 MEUSE_RECORDS=1000000 MEUSE_EXAMPLES=20 MEUSE_KILLS=500 $(BIN)/python -m pytest -q -s \

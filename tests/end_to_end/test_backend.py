@@ -150,7 +150,7 @@ def _play(shell: Shell, device: VirtualBoard, said: Path) -> list[dict[str, Any]
 def test_an_output_goes_off_within_its_lease_when_nobody_keeps_it(tmp_path: Path) -> None:
     """`meuse send --keep`, and then it is killed."""
     with running(tmp_path) as (data, device, _):
-        words = ["send", "stove-1", "heater", "on=1", "lease=6s", "--yes", "--keep", "--id", "kept"]
+        words = ["send", "stove-1", "heater", "on=1", "lease=10s", "--yes", "--keep", "--id", "kept"]
         with subprocess.Popen([str(MEUSE), *words, "--data", str(data)], stdout=subprocess.PIPE) as keeper:
             try:
                 renewed = "SELECT count(*) FROM commands WHERE follows = 'kept' AND op = 'renew' AND state = 'done'"
@@ -160,7 +160,7 @@ def test_an_output_goes_off_within_its_lease_when_nobody_keeps_it(tmp_path: Path
                 keeper.kill()
         gone = time.monotonic()
         wait_for(lambda: device.status()["outputs"][IGNITER] == 0, "the igniter is off")
-        print(f"off {time.monotonic() - gone:.1f} s after its keeper has gone; its lease is 6 s")
+        print(f"off {time.monotonic() - gone:.1f} s after its keeper has gone; its lease is 10 s")
         ((state,),) = ask(data, "SELECT state FROM commands WHERE id = 'kept'")
         assert state == table.DONE
         late = subprocess.run(

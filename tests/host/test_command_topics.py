@@ -20,6 +20,7 @@ from tests.host.hosts import ask, events, running
 from tests.host.light_board import until
 from tests.host.test_host_commands import DEVICE, Answering, board_on, silent, utc_ms
 from tests.host.test_topics import listening
+from tests.postgres import Postgres
 from tests.topics_listener import Listener, validate
 
 TOPIC = f"meuse/default/default/{DEVICE}/command"
@@ -358,3 +359,34 @@ def test_a_broker_where_one_user_connects_once(tmp_path: Path, caplog: pytest.Lo
     with Broker("mosquitto", tmp_path / "broker", users, more=["use_username_as_clientid true"]) as broker:
         asyncio.run(run(broker))
     assert not [record for record in caplog.records if "trying again" in record.getMessage()]
+
+
+def test_a_journal_in_postgresql(tmp_path: Path, postgres: Postgres) -> None:
+    """Requests, states, a renewal and an alert go the same way there."""
+    address = postgres.database()
+
+    async def run(broker: Broker) -> None:
+        backend = Backend(broker.port)
+        await listening(backend)
+        async with running(tmp_path, **settings(broker), journal={"url": address.url}) as host:
+            await connected(host)
+            board = board_on(tmp_path)
+            board.reply = lambda command: [(command.cid, wire.DONE, 1 if command.op == "renew" else ["fan", 1])]
+            await board.connect(host.tcp[0].address)
+            await board.drained()
+            for _ in range(2):
+                backend.asks(form("one", lease="30s"))
+            await until(lambda: backend.states("one")[-1:] == ["done"], "it is done")
+            sent = utc_ms()
+            backend.asks({"id": "one", "renew": True, "sent_at": at(sent)})
+            await backend.sees(f"one/renew-{sent}", "queued", "sent", "done")
+            backend.asks(form("two", done_when="flue_temp > 60 within 1 s"))
+            await backend.sees("two", "queued", "sent", "started", "failed")
+            await until(lambda: backend.of("alert/command-two"), "an alert fires")
+            assert [op for _, op in board.ops] == ["fan", "renew", "fan", "safe"]
+            board.unplug()
+        backend.close()
+        validate([heard for heard in backend.heard if heard.topic != TOPIC])
+
+    with Broker("mosquitto", tmp_path / "broker") as broker:
+        asyncio.run(run(broker))
