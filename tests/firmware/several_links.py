@@ -124,7 +124,7 @@ class Wire:
     def send(self, e2e: bytes, now: int) -> None:
         self.sent += 1
         self.world.note_sent(self, e2e)
-        self._travel(0, e2e, lambda number=self.sent: self._host_hears(e2e, number))
+        self._travel(0, e2e, lambda number=self.sent, host=self.host: self._host_hears(e2e, number, host))
 
     def receive(self, now: int) -> bytes | None:
         if not self._in:
@@ -169,8 +169,8 @@ class Wire:
         tally.lost += not way and record_of(e2e) > 0
         return True
 
-    def _host_hears(self, e2e: bytes, number: int) -> None:
-        if not self.dead:
+    def _host_hears(self, e2e: bytes, number: int, host: MemoryHost) -> None:
+        if not self.dead and host is self.host:  # what a connection had under way ends with it
             self.world.tally.late += sum(number < other for other in self._arrived) >= REORDER
             self._arrived = [*self._arrived[-WINDOW:], number]
             self.host.receive(e2e, self.world.now_ms, UTC_MS + self.world.now_ms)
@@ -184,11 +184,11 @@ class Wire:
             if e2e is None:
                 due: int | None = self.host.endpoint.deadline(now)
                 return due
-            self._travel(1, e2e, lambda e2e=e2e: self._board_hears(e2e))
+            self._travel(1, e2e, lambda e2e=e2e, host=self.host: self._board_hears(e2e, host))
         return None  # there is an event when it takes more
 
-    def _board_hears(self, e2e: bytes) -> None:
-        if not self.dead:
+    def _board_hears(self, e2e: bytes, host: MemoryHost) -> None:
+        if not self.dead and host is self.host:
             self._in.append(e2e)
 
 
