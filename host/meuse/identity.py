@@ -205,11 +205,11 @@ class Home(NamedTuple):
     site: str = DEFAULT_SITE
 
 
-# In `meta`: how often a device was given another place.
-PLACED = "devices_placed"
+# In `meta`: how often a device was given another tenant or site.
+MOVES = "devices_moved"
 
 
-def place(db: Database, device: str, tenant: str | None, site: str | None, now_ms: int) -> Home:
+def move(db: Database, device: str, tenant: str | None, site: str | None, now_ms: int) -> Home:
     """Part of the caller's transaction, which may be another process's: give it a tenant, a site, or both."""
     add_devices(db, [check_device_id(device)], now_ms)
     for column, name in (("tenant", tenant), ("site", site)):
@@ -217,18 +217,18 @@ def place(db: Database, device: str, tenant: str | None, site: str | None, now_m
             if not DEVICE_ID.fullmatch(name):
                 raise ConfigError(f"{name!r} is no name of a {column}", "use 1 to 32 of a-z, 0-9 and -, not - first")
             db.execute(f"UPDATE devices SET {column} = ? WHERE device = ?", (name, device))
-    counted = (PLACED, str(placed(db) + 1))
+    counted = (MOVES, str(moves(db) + 1))
     db.execute("INSERT INTO meta VALUES(?, ?) ON CONFLICT(key) DO UPDATE SET value = excluded.value", counted)
     return Home(*db.execute("SELECT tenant, site FROM devices WHERE device = ?", (device,)).fetchone())
 
 
-def placed(db: Database) -> int:
-    """Changes whenever a device was given another place."""
-    row = db.execute("SELECT value FROM meta WHERE key = ?", (PLACED,)).fetchone()
+def moves(db: Database) -> int:
+    """Changes whenever a device was given another tenant or site."""
+    row = db.execute("SELECT value FROM meta WHERE key = ?", (MOVES,)).fetchone()
     return int(row[0]) if row else 0
 
 
-def places(db: Database) -> dict[str, Home]:
+def homes(db: Database) -> dict[str, Home]:
     """Of every known device."""
     return {device: Home(*where) for device, *where in db.execute("SELECT device, tenant, site FROM devices")}
 

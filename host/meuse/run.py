@@ -278,8 +278,8 @@ class Host:
 
     def _boards_with_key(self) -> list[str]:
         """TENANT/DEVICE of each."""
-        places = self.access.register.places
-        return [f"{places.get(device, Home()).tenant}/{device}" for device in self._keys.devices()]
+        homes = self.access.register.homes
+        return [f"{homes.get(device, Home()).tenant}/{device}" for device in self._keys.devices()]
 
     async def _start_topics(self) -> None:
         """Publishing begins before the first board is heard."""

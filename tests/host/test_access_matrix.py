@@ -13,7 +13,7 @@ import pytest
 from meuse.access import mosquitto, passwords
 from meuse.access.backends import Backends
 from meuse.access.rights import of_topics
-from meuse.identity import Place, place
+from meuse.identity import Home, move
 from meuse.keys import KeyStore
 from meuse.run import Host
 from meuse.topics import embedded
@@ -48,7 +48,7 @@ def told(matrix: Matrix, broker: str) -> None:
 
 async def settle_in(host: Host) -> None:
     for board, tenant in BOARDS.items():
-        await host.journal.write(lambda db, board=board, tenant=tenant: place(db, board, tenant, "hall", 1))  # type: ignore[misc]
+        await host.journal.write(lambda db, board=board, tenant=tenant: move(db, board, tenant, "hall", 1))  # type: ignore[misc]
     await host.access.look()
 
 
@@ -157,8 +157,8 @@ def test_the_table_finds_what_is_missing(tmp_path: Path, line: str, monkeypatch:
 
 
 def registered(data: Path) -> "mosquitto.Register":
-    places = {board: Place(tenant, "hall") for board, tenant in BOARDS.items()}
-    return mosquitto.Register(KeyStore(data / "keys"), Backends(data), places)
+    homes = {board: Home(tenant, "hall") for board, tenant in BOARDS.items()}
+    return mosquitto.Register(KeyStore(data / "keys"), Backends(data), homes)
 
 
 def the_hosts_own_users(server: Mosquitto, folder: Path) -> None:

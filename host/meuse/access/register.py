@@ -39,10 +39,10 @@ class Grant(NamedTuple):
 
 
 class Register:
-    """`places` is replaced whenever it changes; a device that is not in it is in the default place."""
+    """`homes` is replaced whenever it changes; a device that is not in it is at home in the default tenant and site."""
 
-    def __init__(self, keys: KeyStore, backends: Backends, places: Mapping[str, Home]) -> None:
-        self.places = places
+    def __init__(self, keys: KeyStore, backends: Backends, homes: Mapping[str, Home]) -> None:
+        self.homes = homes
         self.fixed: dict[str, tuple[str, Rights]] = {}  # user -> password and rights
         self._keys = keys
         self._backends = backends
@@ -104,7 +104,7 @@ class Register:
         backend = self._backend(user)
         if backend is not None:
             return rights.of_backend(backend.tenant, backend.commands)
-        return rights.of_board(self.places.get(user, Home()).tenant, user)
+        return rights.of_board(self.homes.get(user, Home()).tenant, user)
 
     def _backend(self, user: str) -> Backend | None:
         try:
@@ -116,4 +116,4 @@ class Register:
     def _someones(self, client_id: str) -> bool:
         """A device's, known or not yet, or a backend's."""
         head = "_".join(client_id.split("_")[:2])
-        return self._keys.exists(client_id) or client_id in self.places or self._backend(head) is not None
+        return self._keys.exists(client_id) or client_id in self.homes or self._backend(head) is not None

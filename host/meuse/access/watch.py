@@ -14,7 +14,7 @@ from meuse.access.backends import Backends
 from meuse.access.register import Register
 from meuse.bridge import Bridge
 from meuse.errors import JournalError
-from meuse.identity import Identity, placed, places
+from meuse.identity import Identity, homes, moves
 from meuse.journal.threads import Journal
 from meuse.keys import KeyStore
 
@@ -46,14 +46,14 @@ class AccessWatch:
         self._backends = backends
         self._bridge = bridge
         self._owed: list[Told] = []
-        self._placed = -1
+        self._moves = -1
         self._seen: Versions = {}
         self._seen_backends: Versions = {}
 
     async def open(self) -> None:
         """As it is now; raises JournalError."""
         self._seen, self._seen_backends = await asyncio.to_thread(self._versions)
-        await self._look_at_places()
+        await self._look_at_homes()
 
     async def run(self) -> None:
         """Until cancelled."""
@@ -75,7 +75,7 @@ class AccessWatch:
         self._seen, self._seen_backends = keys, backends
         for device in sorted(news):
             self._rekey(device)
-        moved = await self._look_at_places()
+        moved = await self._look_at_homes()
         due = [*self._owed, *(self.moved if moved else []), *(self.changed if news or others or moved else [])]
         self._owed = [tell for tell in dict.fromkeys(due) if not await tell()]
 
@@ -91,10 +91,10 @@ class AccessWatch:
             self._bridge.commits.event("key-revoked", device, "")
         self._bridge.expel(device)
 
-    async def _look_at_places(self) -> bool:
-        number = await self._journal.read(placed)
-        if number == self._placed:
+    async def _look_at_homes(self) -> bool:
+        number = await self._journal.read(moves)
+        if number == self._moves:
             return False
-        self.register.places = await self._journal.read(places)
-        self._placed = number
+        self.register.homes = await self._journal.read(homes)
+        self._moves = number
         return True

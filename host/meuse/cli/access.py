@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from meuse.cli.query import Config, Data
-from meuse.cli.query import place as where_is
+from meuse.cli.query import Config, Data, place
 
 if TYPE_CHECKING:
     from meuse.access.backends import Backends
@@ -47,7 +46,7 @@ def device(
     data: Data = None,
 ) -> None:
     """Let a board in: its key, made if it has none, its place, and what it says to a broker."""
-    where = where_is(config, data)
+    where = place(config, data)
     keys = _keys(where)
     if keys.revoked(name):
         from meuse.errors import ConfigError
@@ -55,7 +54,7 @@ def device(
 
         raise ConfigError(f"the key of {name} is revoked", f"make it another: {meuse(f'access rotate {name}')}")
     if tenant is not None or site is not None:
-        print(f"{name}: {_place(where, name, tenant, site)}")
+        print(f"{name}: {_move(where, name, tenant, site)}")
     print(f"key: {keys.provision(name)}")
     _board_password(keys, name, file)
 
@@ -71,7 +70,7 @@ def add(
     """Let a backend in, over MQTT and HTTP."""
     user = f"{tenant}_{name}"
     path = _free(file, user)
-    _give(path, user, _backends(where_is(config, data)).add(tenant, name, commands))
+    _give(path, user, _backends(place(config, data)).add(tenant, name, commands))
 
 
 def show(
@@ -84,7 +83,7 @@ def show(
 
     from meuse.cli.devices import table
 
-    rows = _rows(where_is(config, data))
+    rows = _rows(place(config, data))
     if as_json:
         for row in rows:
             print(json.dumps(dict(zip(HEADS, row, strict=True))))
@@ -97,7 +96,7 @@ HEADS = ("user", "role", "tenant", "state")
 
 def rotate(name: Who, file: Out = None, config: Config = None, data: Data = None) -> None:
     """Another key or password; the one before stays valid until the next time, unless it was revoked."""
-    where = where_is(config, data)
+    where = place(config, data)
     if "_" in name:
         path = _free(file, name)
         _give(path, name, _backends(where).rotate(name))
@@ -111,12 +110,12 @@ def revoke(name: Who, config: Config = None, data: Data = None) -> None:
     """End somebody's access, everywhere, within a minute; `rotate` lets them in again."""
     from meuse.checks import host_runs
 
-    where = where_is(config, data)
+    where = place(config, data)
     if "_" in name:
         _backends(where).revoke(name)
     else:
         _known_device(where, name).revoke(name)
-    print(f"{name} is revoked" + ("" if host_runs(where) else "; no host runs here: brokers learn of it from one"))
+    print(f"{name} is revoked" + ("" if host_runs(where.data) else "; no host runs here: brokers learn of it from one"))
 
 
 def mosquitto(
@@ -129,10 +128,9 @@ def mosquitto(
     from meuse.access.rights import of_topics
     from meuse.config import load_with
     from meuse.errors import HostError
-    from meuse.journal.place import place_of
 
     settings = load_with(config, data)
-    people = _register(place_of(settings))
+    people = _register(place(config, data))
     try:
         changed = files.write(to, people, of_topics(settings.mqtt.discovery))
         told = files.reload(to)
@@ -150,7 +148,7 @@ def nats(file: Out = None, config: Config = None, data: Data = None) -> None:
     from meuse.access import nats_account
 
     path = _free(file, "meuse-access", ".conf")
-    _put(path, nats_account.of(where_is(config, data).data).lines())
+    _put(path, nats_account.of(place(config, data).data).lines())
     print(f"written to {path}: include it in nats.conf, then set access.nats")
 
 
@@ -174,50 +172,53 @@ def _known_device(where: "Place", name: str) -> "KeyStore":
     from meuse.errors import ConfigError
 
     keys = _keys(where)
-    if not keys.exists(name) and name not in _places(where):
+    if not keys.exists(name) and name not in _homes(where):
         raise ConfigError(f"no device is called {name!r}", "list them: meuse access list")
     return keys
 
 
-def _places(where: "Place") -> dict[str, Any]:
-    from meuse.identity import places
+def _homes(where: "Place") -> dict[str, Any]:
+    """Of every device the journal knows; before the first start there is none."""
+    from meuse.identity import homes
     from meuse.journal.database import FILE_NAME
-    from meuse.journal.place import reading
 
     if where.address is None and not (where.data / FILE_NAME).exists():
         return {}
-    with reading(where) as db:
-        return dict(places(db))
+    db = where.open_reader()
+    try:
+        return dict(homes(db))
+    finally:
+        db.close()
 
 
 def _register(where: "Place") -> "Register":
     from meuse.access.register import Register
 
-    return Register(_keys(where), _backends(where), _places(where))
+    return Register(_keys(where), _backends(where), _homes(where))
 
 
 def _rows(where: "Place") -> list[tuple[str, ...]]:
-    keys, places = _keys(where), _places(where)
+    keys, homes = _keys(where), _homes(where)
     rows: list[tuple[str, ...]] = []
-    for name in sorted({*keys.devices(), *places}):
+    for name in sorted({*keys.devices(), *homes}):
         state = "no key" if not keys.exists(name) else "revoked" if keys.revoked(name) else "may come"
-        rows.append((name, "device", places[name].tenant if name in places else "default", state))
+        rows.append((name, "device", homes[name].tenant if name in homes else "default", state))
     for each in _backends(where).all():
         role = "backend, commands" if each.commands else "backend, reads"
         rows.append((each.user, role, each.tenant, "may come" if each.hashes else "revoked"))
     return rows
 
 
-def _place(where: "Place", name: str, tenant: str | None, site: str | None) -> str:
+def _move(where: "Place", name: str, tenant: str | None, site: str | None) -> str:
     """-> where it is now, in words."""
     from meuse.cli.send import write_between
     from meuse.clock import Clock
-    from meuse.identity import place
+    from meuse.identity import move
 
     found: list[str] = []
 
     def work(db: Any) -> None:
-        now = place(db, name, tenant, site, Clock().utc_ms())
+        now = move(db, name, tenant, site, Clock().utc_ms())
         found.append(f"tenant {now.tenant}, site {now.site}")
 
     write_between(where, work)
