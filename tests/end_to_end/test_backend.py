@@ -16,6 +16,7 @@ from typing import Any
 
 from meuse.commands import table
 from meuse.topics import embedded
+from meuse_protocol.messages import DATA, SINGLE
 
 from tests.brokers import program
 from tests.end_to_end.river import MEUSE, Host, board, meuse
@@ -150,6 +151,8 @@ def _play(shell: Shell, device: VirtualBoard, said: Path) -> list[dict[str, Any]
 def test_an_output_goes_off_within_its_lease_when_nobody_keeps_it(tmp_path: Path) -> None:
     """`meuse send --keep`, and then it is killed."""
     with running(tmp_path) as (data, device, _):
+        measured = f"SELECT count(*) FROM records WHERE type IN ({DATA}, {SINGLE})"
+        wait_for(lambda: ask(data, measured)[0][0], "the flue was measured, which the op asks for")
         words = ["send", "stove-1", "heater", "on=1", "lease=10s", "--yes", "--keep", "--id", "kept"]
         with subprocess.Popen([str(MEUSE), *words, "--data", str(data)], stdout=subprocess.PIPE) as keeper:
             try:
