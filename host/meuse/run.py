@@ -25,7 +25,7 @@ from meuse.access.nats_account import NatsAccount
 from meuse.access.rights import Rights
 from meuse.access.watch import AccessWatch
 from meuse.api.commands import CommandsApi
-from meuse.api.token import TokenFile
+from meuse.api.token import TokenFile, Tokens
 from meuse.bridge import Bridge
 from meuse.bus_session import Bus
 from meuse.clock import Clock
@@ -398,7 +398,8 @@ class Host:
         found = self.settings.api
         if not found.listen:
             return
-        self.commands_api = CommandsApi(self.journal, self.desk, TokenFile(self.data), self.clock)
+        tokens = Tokens(TokenFile(self.data), self.access.register.who_may)
+        self.commands_api = CommandsApi(self.journal, self.desk, tokens, self.clock)
         app = Starlette(routes=[*self.commands_api.routes])
         for address in found.listen:
             server = WebServer(

@@ -280,14 +280,17 @@ def test_tail_follows_until_it_is_stopped(tmp_path: Path) -> None:
     journal.store(single_record(2, 1, NOON_MS // 1_000, [201]))
     command = [sys.executable, "-m", "meuse", "tail", "--data", str(tmp_path), "--format", "jsonl"]
     with subprocess.Popen(command, stdout=subprocess.PIPE) as running:
-        assert running.stdout is not None
-        first = json.loads(running.stdout.readline())
-        began = time.monotonic()
-        journal.store(single_record(3, 1, NOON_MS // 1_000 + 1, [202]), NOON_MS + 1_500)
-        second = json.loads(running.stdout.readline())
-        assert time.monotonic() - began < 60
-        running.send_signal(signal.SIGINT)
-        assert running.wait(60) == 0
+        try:
+            assert running.stdout is not None
+            first = json.loads(running.stdout.readline())
+            began = time.monotonic()
+            journal.store(single_record(3, 1, NOON_MS // 1_000 + 1, [202]), NOON_MS + 1_500)
+            second = json.loads(running.stdout.readline())
+            assert time.monotonic() - began < 60
+            running.send_signal(signal.SIGINT)
+            assert running.wait(60) == 0
+        finally:
+            running.kill()  # a test that fails waits for nothing
     assert (first["value"], second["value"]) == (20.1, 20.2)
     assert second == {
         "device": "stove-1", "channel": "temp", "unit": "Cel", "measured_at": "2025-11-23T12:00:01.000Z",

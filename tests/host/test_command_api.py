@@ -1,6 +1,7 @@
 """Commands over HTTP: the running host asked by the standard library's client, a light board on the shared protocol."""
 
 import asyncio
+import base64
 import contextlib
 import http.client
 import json
@@ -11,6 +12,7 @@ from typing import Any
 
 import pytest
 from meuse import checks
+from meuse.access.backends import Backends
 from meuse.api import token
 from meuse.config import read_settings
 from meuse.errors import ConfigError
@@ -25,15 +27,18 @@ from tests.host.test_host_commands import DEVICE, Answering, board_on, reaches, 
 COMMANDS = f"/api/devices/{DEVICE}/commands"
 
 
-async def asked(host: Host, method: str, path: str, body: Any = None, key: str | None = None) -> tuple[int, Any, Any]:
+async def asked(
+    host: Host, method: str, path: str, body: Any = None, key: str | None = None, basic: str = ""
+) -> tuple[int, Any, Any]:
     """One request in a thread of its own -> status, the reply's JSON, its headers."""
     known = token.known(host.data) if key is None else key
+    shown = f"Basic {base64.b64encode(basic.encode()).decode()}" if basic else f"Bearer {known}"
     payload = body if isinstance(body, bytes) else b"" if body is None else json.dumps(body).encode()
 
     def call() -> tuple[int, Any, Any]:
         connection = http.client.HTTPConnection(host.api[0].address, timeout=90)
         with contextlib.closing(connection):
-            connection.request(method, path, payload, {"Authorization": f"Bearer {known}"} if known else {})
+            connection.request(method, path, payload, {"Authorization": shown} if known else {})
             answer = connection.getresponse()
             return answer.status, json.loads(answer.read()), answer.headers
 
@@ -136,24 +141,21 @@ def test_what_is_wrong_is_said_and_nothing_is_kept(tmp_path: Path) -> None:
 
 
 def test_a_token_of_one_tenant_sees_nothing_of_another(tmp_path: Path) -> None:
-    class Others:
-        """What tokens of several tenants will be."""
-
-        def may(self, known: str) -> token.Permission | None:
-            rights = {"other": token.Permission("other", True), "reader": token.Permission("default", False)}
-            return rights.get(known)
+    backends = Backends(tmp_path)
+    other = "other_app:" + backends.add("other", "app", True)
+    reader = "default_screen:" + backends.add("default", "screen", False)
 
     async def scene(host: Host, board: Answering) -> None:
         await asked(host, "POST", COMMANDS, form("one"))
         await reaches(tmp_path, "one", "done")
-        assert host.commands_api
-        host.commands_api.access = Others()
         for path in ("/api/commands/one", COMMANDS):
-            assert (await asked(host, "GET", path, key="other"))[0] == 404
-            assert (await asked(host, "GET", path, key="reader"))[0] == 200
+            assert (await asked(host, "GET", path, key=other))[0] == 404
+            assert (await asked(host, "GET", path, key=reader))[0] == 200
+            assert (await asked(host, "GET", path, basic=reader))[0] == 200
+            assert (await asked(host, "GET", path, basic=reader + "x"))[0] == 401
         for path in ("/api/commands/one/renew", "/api/commands/one/confirm", COMMANDS):
-            assert (await asked(host, "POST", path, form("two"), key="other"))[0] == 404
-            assert (await asked(host, "POST", path, form("two"), key="reader"))[0] == 403
+            assert (await asked(host, "POST", path, form("two"), key=other))[0] == 404
+            assert (await asked(host, "POST", path, form("two"), key=reader))[0] == 403
 
     play(tmp_path, scene)
 

@@ -4,6 +4,7 @@ Owns addresses, statuses and bounds. Serves nothing by itself: `routes` belong i
 """
 
 import asyncio
+import base64
 from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
@@ -50,10 +51,9 @@ class CommandsApi:
 
     def _allowed(self, answer: Answer, commands: bool = False) -> Callable[[Request], Awaitable[Response]]:
         async def guarded(request: Request) -> Response:
-            scheme, _, token = request.headers.get("authorization", "").partition(" ")
-            permission = self.access.may(token.strip()) if scheme.lower() == "bearer" else None
+            permission = self.access.may(_token(request.headers.get("authorization", "")))
             if permission is None:
-                return _says(401, "send the token: Authorization: Bearer ...", {"WWW-Authenticate": "Bearer"})
+                return _says(401, "send the token: Authorization: Bearer ...", {"WWW-Authenticate": "Bearer, Basic"})
             if commands and not permission.may_command:
                 return _says(403, "this token may not send commands")
             try:
@@ -127,6 +127,19 @@ def _status(verdict: Verdict) -> int:
     if verdict.missing:
         return 404
     return 410 if verdict.state == table.EXPIRED else 409
+
+
+def _token(header: str) -> str:
+    """What stands in an Authorization header: a bearer's token, or USER:PASSWORD; "" for anything else."""
+    scheme, _, rest = header.partition(" ")
+    if scheme.lower() == "bearer":
+        return rest.strip()
+    if scheme.lower() != "basic":
+        return ""
+    try:
+        return base64.b64decode(rest.strip(), validate=True).decode()
+    except ValueError:
+        return ""
 
 
 def _says(status: int, text: str, headers: dict[str, str] | None = None) -> Response:

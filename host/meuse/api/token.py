@@ -1,11 +1,13 @@
-"""Who may ask over HTTP. Today whoever knows the one token of this host; `Access` is all that others rely on."""
+"""Who may ask over HTTP: whoever knows the token of this host, for everything, and every backend, for its tenant."""
 
 import hmac
-import os
 import secrets
+from collections.abc import Callable
 from pathlib import Path
 from typing import Final, NamedTuple, Protocol
 
+from meuse import secret_file
+from meuse.access.register import Grant
 from meuse.errors import HostError
 
 FILE: Final = "api.token"
@@ -35,6 +37,18 @@ class TokenFile:
         return Permission(None, True) if same else None
 
 
+class Tokens:
+    """The host's own token, or USER:PASSWORD of a backend; `who_may`: whose that is (access.register)."""
+
+    def __init__(self, own: TokenFile, who_may: Callable[[str], Grant | None]) -> None:
+        self._own = own
+        self._who_may = who_may
+
+    def may(self, token: str) -> Permission | None:
+        grant = self._who_may(token)
+        return self._own.may(token) if grant is None else Permission(grant.tenant, grant.may_command)
+
+
 def known(data: Path) -> str:
     """The token; "" before the first start. Raises HostError."""
     path = data / FILE
@@ -50,11 +64,6 @@ def known(data: Path) -> str:
 
 
 def _make(path: Path) -> str:
-    """Whole or not at all."""
     token = secrets.token_urlsafe(TOKEN_BYTES)
-    unfinished = path.with_name(path.name + ".tmp")
-    unfinished.unlink(missing_ok=True)
-    with os.fdopen(os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
-        file.write(token + "\n")
-    unfinished.replace(path)
+    secret_file.write(path, token + "\n")
     return token
