@@ -13,9 +13,7 @@ import socket
 from collections.abc import Callable, Coroutine
 from functools import partial
 from pathlib import Path
-from typing import Any
-
-from starlette.applications import Starlette
+from typing import Any, Protocol, TypeVar
 
 from meuse import announced, catalog, housekeeping, postgres
 from meuse.access import nats_account, rights
@@ -27,16 +25,14 @@ from meuse.access.watch import AccessWatch
 from meuse.api.commands import CommandsApi
 from meuse.api.token import TokenFile, Tokens
 from meuse.bridge import Bridge
-from meuse.bus_session import Bus
 from meuse.clock import Clock
 from meuse.cluster import distributor, stream
 from meuse.cluster.distributor import Distributor
 from meuse.commands.commander import Commander
 from meuse.commands.desk import Desk
-from meuse.config import Settings, parse_address, parse_duration
+from meuse.config import Settings, parse_duration
 from meuse.console_log import FOLDER as CONSOLE_FOLDER
 from meuse.console_log import ConsoleLogs
-from meuse.descriptors import Shares
 from meuse.errors import HostError, JournalBusy, JournalError
 from meuse.identity import Home, Identity
 from meuse.journal.commit import CommitQueue
@@ -49,16 +45,9 @@ from meuse.journal.threads import Journal
 from meuse.keys import FOLDER as KEYS_FOLDER
 from meuse.keys import KeyStore
 from meuse.lake.task import LakeWriter
-from meuse.links import Link, broker, tls
-from meuse.links.ble import BleLink, load_bleak
-from meuse.links.http import HttpLink
-from meuse.links.lorawan import LorawanLink
-from meuse.links.mqtt import MqttLink
-from meuse.links.rs485 import Rs485Link
-from meuse.links.serial import SerialLink
-from meuse.links.sms import SmsLink
+from meuse.links import broker
 from meuse.links.tcp import TcpLink
-from meuse.links.udp import UdpLink
+from meuse.listening import Listening
 from meuse.postgres import Address
 from meuse.status import Status
 from meuse.store import task as store_task
@@ -70,9 +59,21 @@ from meuse.topics.embedded import EmbeddedBroker
 from meuse.topics.publisher import Options, Publisher
 from meuse.upstream import backlog
 from meuse.upstream.task import Upstream
-from meuse.web import WebServer
 
 log = logging.getLogger(__name__)
+
+
+class Topics(Protocol):
+    """One connection to a broker, and what is done over it."""
+
+    async def open(self) -> None: ...
+
+    async def run(self) -> None: ...
+
+    def close(self) -> None: ...
+
+
+T = TypeVar("T", bound=Topics)
 
 LOCK_FILE = "host.lock"
 NOWHERE = "nowhere"
@@ -85,6 +86,7 @@ LAKE_FINISH_S = 30.0
 
 # The same for a store: what it does not get now it gets at the next start.
 STORE_FINISH_S = 10.0
+
 # A nats-server that asks who may come; beyond this the host starts all the same.
 CALLOUT_S = 5.0
 
@@ -104,12 +106,7 @@ class Host:
         self.data = Path(settings.host.data)
         self._keys = KeyStore(self.data / KEYS_FOLDER)
         self.clock = Clock()
-        self.links: list[Link] = []
-        self.tcp: list[TcpLink] = []
-        self.tls: list[TcpLink] = []
-        self.web: list[WebServer] = []
-        self.requests: HttpLink | None = None
-        self.udp: list[UdpLink] = []
+        self.listening: Listening | None = None
         self.broker: EmbeddedBroker | None = None
         self.topics: Publisher | None = None
         self.upstream: Upstream | None = None
@@ -117,14 +114,17 @@ class Host:
         self.distributor: Distributor | None = None
         self.command_topics: CommandTopics | None = None
         self._make_command_topics: Callable[[], CommandTopics] | None = None
-        self.api: list[WebServer] = []
-        self.commands_api: CommandsApi | None = None
         self._lock: int | None = None
         self._committing: asyncio.Task[None] | None = None
         self._beside: list[asyncio.Task[None]] = []
         self._leaders: dict[str, Leader] = {}
         # By cursor, who reads the journal beside the lake; of several hosts, those of the one that leads.
         self._readers: dict[str, Callable[[], Coroutine[Any, Any, None]]] = {}
+
+    @property
+    def tcp(self) -> list[TcpLink]:
+        """Where boards connect by TCP; none before the start."""
+        return self.listening.tcp if self.listening else []
 
     async def start(self) -> None:
         """Everything up, links last; raises HostError with nothing left running."""
@@ -154,7 +154,8 @@ class Host:
         self.commits = CommitQueue(self.journal, clock, self.bridge.pressure)
         self.bridge.commits = self.commits
         self.commits.learn = identity.learn
-        self.lake = LakeWriter(self.journal, data, clock.utc_ms, self._lake_trouble, address=address)
+        trouble = self._trouble("lake", "writing again")
+        self.lake = LakeWriter(self.journal, data, clock.utc_ms, trouble, address=address)
         whose = f"{socket.gethostname()}:{data.resolve()}/" if self.journal.shared else ""
         self.status = Status(self.journal, self.bridge, clock, whose)
         self._committing = asyncio.create_task(self.commits.run(), name="commit queue")
@@ -181,7 +182,7 @@ class Host:
         if self._leaders:
             works["catalog"] = self.lake.keep_catalog()
         if self._make_command_topics is not None:
-            works["commands by MQTT"] = self._take_commands(self._make_command_topics)
+            works["commands by MQTT"] = self._while_leading(self._make_command_topics, self._takes_commands)
         return works | {name: work() for name, work in self._readers.items()}
 
     def _leads(self) -> bool:
@@ -233,16 +234,15 @@ class Host:
         store = self.settings.store
         postgres.errors()  # says what is missing
         there = Store(Address(store.url, store.password_file, store.ca, "store"), self.clock.utc_ms)
-        self.store = StoreWriter(self.journal, there, self.clock.utc_ms, self._store_trouble)
+        self.store = StoreWriter(self.journal, there, self.clock.utc_ms, self._trouble("store", "writing again"))
         return self.store.run
 
     def _distributor(self) -> Callable[[], Coroutine[Any, Any, None]]:
         cluster = self.settings.cluster
         stream.driver()
         layout = stream.Layout(cluster.name, cluster.partitions, cluster.replicas, cluster.max_bytes)
-        self.distributor = Distributor(
-            self.journal, stream.addresses(cluster), layout, self.clock.utc_ms, self._cluster_trouble
-        )
+        servers, trouble = stream.addresses(cluster), self._trouble("cluster", "distributing again")
+        self.distributor = Distributor(self.journal, servers, layout, self.clock.utc_ms, trouble)
         return self.distributor.run
 
     def _upstream(self) -> Callable[[], Coroutine[Any, Any, None]]:
@@ -250,31 +250,13 @@ class Host:
         return self.upstream.run
 
     async def _start_links(self) -> None:
-        self._shares = Shares(self.settings)
-        if self._shares.short:
-            log.warning("%s: raise `ulimit -n`, or set max_connections", self._shares.short)
-        await self._start_tcp()
+        tokens = Tokens(TokenFile(self.data), self.access.register.who_may) if self.settings.api.listen else None
+        api = CommandsApi(self.journal, self.desk, tokens, self.clock) if tokens else None
+        own = self.broker.access.address() if self.broker else None
+        self.listening = Listening(self.settings, self.bridge, self.commits, self._boards_with_key, own, api)
+        await self.listening.start()
         if self._lock is not None:
-            note_addresses(self._lock, [link.address for link in self.tcp])
-        await self._start_tls()
-        await self._start_http()
-        await self._start_api()
-        await self._start_udp()
-        for port in self.settings.serial:
-            await self._start_link(SerialLink(port.port, port.baud, self.bridge.opened))
-        for table in self.settings.mqtt_link:
-            own = self.broker.access.address() if self.broker and table.embedded else None
-            await self._start_link(MqttLink(table, self.bridge.opened, self._boards_with_key(), own))
-        if self.settings.sms.port:
-            await self._start_link(SmsLink(self.settings.sms, self.bridge.opened, self.bridge.count))
-        if self.settings.lorawan.url:
-            lorawan, bridge = self.settings.lorawan, self.bridge
-            await self._start_link(LorawanLink(lorawan, bridge.opened, bridge.turned_away, bridge.count))
-        for wire in self.settings.rs485:
-            bus = Bus(wire.baud, wire.boards, parse_duration(wire.poll), wire.latency_ms)
-            await self._start_link(Rs485Link(wire.port, bus, self.bridge.opened_bus))
-        if self.settings.ble.devices or self.settings.ble.service:
-            await self._start_link(BleLink(self.settings.ble, self.bridge.opened, load_bleak(), self.bridge.count))
+            note_addresses(self._lock, [link.address for link in self.listening.tcp])
 
     def _boards_with_key(self) -> list[str]:
         """TENANT/DEVICE of each."""
@@ -306,34 +288,18 @@ class Host:
             self._make_command_topics = partial(CommandTopics, self.journal, self.bridge, self.desk, ours, secure)
         make = partial(Publisher, self.journal, self.bridge, self.clock, options, address, secure)
         if self._leaders:
-            self._readers[progress.CURSOR] = partial(self._publish_while_leading, make)
+            self._readers[progress.CURSOR] = partial(self._while_leading, make, self._publishes)
             return
         self.topics = make()
         await self.topics.open()
         self._readers[progress.CURSOR] = self.topics.run
 
-    async def _publish_while_leading(self, make: Callable[[], Publisher]) -> None:
-        """From where the host that led before has come to."""
-        topics = make()
-        while True:
-            try:
-                await topics.open()
-                break
-            except JournalError:  # the commit queue tells it
-                await asyncio.sleep(1)
-        self.topics = topics
-        try:
-            await topics.run()
-        finally:
-            topics.close()
-            if not self._leads():
-                self.topics = None  # it is another host's now
-
     async def _moved(self) -> bool:
         """Devices have another tenant or site; of several hosts the one that publishes has to know."""
         return self.topics is None or await self.topics.moved()
-    async def _take_commands(self, make: Callable[[], CommandTopics]) -> None:
-        """As long as this host leads: requests and states that are open go to the next that does."""
+
+    async def _while_leading(self, make: Callable[[], T], note: Callable[[T | None], None]) -> None:
+        """Topics from where the host that led before has come to; what is open goes to the next that does."""
         topics = make()
         while True:
             try:
@@ -341,108 +307,31 @@ class Host:
                 break
             except JournalError:  # the commit queue tells it
                 await asyncio.sleep(1)
-        self.command_topics = topics
+        note(topics)
         try:
             await topics.run()
         finally:
             topics.close()
             if not self._leads():
-                self.command_topics = None
+                note(None)
 
-    async def _start_link(self, link: Link) -> None:
-        self.links.append(link)
-        await link.start()
+    def _publishes(self, topics: Publisher | None) -> None:
+        self.topics = topics
 
-    async def _start_tcp(self) -> None:
-        tcp = self.settings.tcp
-        if not tcp.listen:
-            return
-        for address in tcp.listen:
-            name, port = parse_address(address, "tcp.listen")
-            most = self._shares.of(tcp.max_connections)
-            link = TcpLink(name, port, self.bridge.opened, most, self.bridge.count)
-            await self._start_link(link)
-            self.tcp.append(link)
-            log.info("listening on %s", link.address)
+    def _takes_commands(self, topics: CommandTopics | None) -> None:
+        self.command_topics = topics
 
-    async def _start_tls(self) -> None:
-        found = self.settings.tls
-        if not found.listen:
-            return
-        context = tls.load(found)
-        if wrong := tls.out_of_date(found):
-            log.warning("tls: the certificate %s: boards with a clock will refuse it", wrong)
-        most = self._shares.of(found.max_connections)
-        for address in found.listen:
-            handshakes = tls.Handshakes(context, self._handshake_failed)
-            name, port = parse_address(address, "tls.listen")
-            link = TcpLink(name, port, self.bridge.opened, most, self.bridge.count, handshakes)
-            await self._start_link(link)
-            self.tls.append(link)
-            log.info("listening on %s with TLS", link.address)
+    def _trouble(self, part: str, again: str) -> Callable[[str], None]:
+        """Told of what a part cannot do (why), and that it can again (""): once each, and not on the way of an ACK."""
 
-    async def _start_http(self) -> None:
-        found = self.settings.http
-        if not found.listen:
-            return
-        self.requests = HttpLink(self.bridge.opened, self.bridge.has_key, self.commits.settled)
-        app = Starlette(routes=[*self.requests.routes])
-        most = self._shares.of(found.max_connections)
-        for address in found.listen:
-            server = WebServer(*parse_address(address, "http.listen"), app, most)
-            await self._start_link(server)
-            self.web.append(server)
-            log.info("listening on http://%s", server.address)
+        def tell(trouble: str) -> None:
+            if trouble:
+                log.error("%s: %s; records stay in the journal meanwhile", part, trouble)
+            else:
+                log.warning("%s: %s", part, again)
+            self.commits.event(f"{part}-failed" if trouble else f"{part}-recovered", None, trouble)
 
-    async def _start_api(self) -> None:
-        found = self.settings.api
-        if not found.listen:
-            return
-        tokens = Tokens(TokenFile(self.data), self.access.register.who_may)
-        self.commands_api = CommandsApi(self.journal, self.desk, tokens, self.clock)
-        app = Starlette(routes=[*self.commands_api.routes])
-        for address in found.listen:
-            server = WebServer(
-                *parse_address(address, "api.listen"), app, self._shares.of(found.max_connections), "api.listen"
-            )
-            await self._start_link(server)
-            self.api.append(server)
-            log.info("listening on http://%s for backends", server.address)
-
-    def _handshake_failed(self, peer: str, why: str) -> None:
-        self.bridge.turned_away(f"{tls.KIND}:{peer}", "tls_handshake", why)
-
-    async def _start_udp(self) -> None:
-        for address in self.settings.udp.listen:
-            name, port = parse_address(address, "udp.listen")
-            link = UdpLink(name, port, self.bridge.opened, self.settings.udp.max_peers, self.bridge.count)
-            await self._start_link(link)
-            self.udp.append(link)
-            log.info("listening on %s for datagrams", link.address)
-
-    def _lake_trouble(self, trouble: str) -> None:
-        if trouble:
-            log.error("lake: %s; readings stay in the journal meanwhile", trouble)
-            self.commits.event("lake-failed", None, trouble)
-        else:
-            log.warning("lake: writing again")
-            self.commits.event("lake-recovered", None, "")
-
-    def _store_trouble(self, trouble: str) -> None:
-        if trouble:
-            log.error("store: %s; readings stay in the journal meanwhile", trouble)
-            self.commits.event("store-failed", None, trouble)
-        else:
-            log.warning("store: writing again")
-            self.commits.event("store-recovered", None, "")
-
-    def _cluster_trouble(self, trouble: str) -> None:
-        if trouble:
-            log.error("cluster: %s; records stay in the journal meanwhile", trouble)
-            self.commits.event("cluster-failed", None, trouble)
-        else:
-            log.warning("cluster: distributing again")
-            self.commits.event("cluster-recovered", None, "")
+        return tell
 
     async def failed(self) -> None:
         """Returns only when a part has ended that must not; raises what ended it."""
@@ -454,16 +343,14 @@ class Host:
 
     async def stop(self, finish_lake: bool = True) -> None:
         """Make durable what came, close the links, write the lake; safe to call half started."""
-        for link in self.links:
-            link.stop_listening()
+        if self.listening is not None:
+            self.listening.stop_listening()
         if self._committing is not None:
             self.bridge.stop_reading()
             self.commits.close()
             await asyncio.gather(self._committing, return_exceptions=True)
-        for link in self.links:
-            await link.close()
-        if self.requests is not None:
-            self.requests.close()
+        if self.listening is not None:
+            await self.listening.close()
         for task in self._beside:
             task.cancel()
         await asyncio.gather(*self._beside, return_exceptions=True)

@@ -36,7 +36,7 @@ async def asked(
     payload = body if isinstance(body, bytes) else b"" if body is None else json.dumps(body).encode()
 
     def call() -> tuple[int, Any, Any]:
-        connection = http.client.HTTPConnection(host.api[0].address, timeout=90)
+        connection = http.client.HTTPConnection(host.listening.api[0].address, timeout=90)
         with contextlib.closing(connection):
             connection.request(method, path, payload, {"Authorization": shown} if known else {})
             answer = connection.getresponse()

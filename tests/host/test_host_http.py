@@ -41,7 +41,7 @@ async def beside(call: Callable[[], T]) -> T:
 
 def asked(host: Host, method: str, path: str, body: bytes = b"", **headers: str) -> tuple[int, bytes]:
     """One request by the standard library's client -> status and body."""
-    connection = http.client.HTTPConnection(host.web[0].address, timeout=20)
+    connection = http.client.HTTPConnection(host.listening.web[0].address, timeout=20)
     with contextlib.closing(connection):
         connection.request(method, path, body, {**BINARY, **{k.replace("_", "-"): v for k, v in headers.items()}})
         answer = connection.getresponse()
@@ -79,7 +79,7 @@ def test_frames_of_the_vectors_are_answered_and_stored(root: Path, tmp_path: Pat
                 status, answer = await beside(lambda: asked(host, "POST", "/v1/link/stove-1", body))  # noqa: B023
                 assert status == 200
                 assert kind in [head(e2e)[0] for e2e in packets(answer)], case["name"]
-            assert len(host.requests.lines) == 1  # type: ignore[union-attr]
+            assert len(host.listening.requests.lines) == 1  # type: ignore[union-attr]
 
     asyncio.run(scene())
     ((device,),) = ask(tmp_path, "SELECT device FROM streams")
@@ -115,7 +115,7 @@ def test_what_is_wrong_with_a_request_is_said_in_one_line(tmp_path: Path) -> Non
 
 async def raw(host: Host, data: bytes) -> bytes:
     """What comes back, until the host closes."""
-    name, port = host.web[0].address.rsplit(":", 1)
+    name, port = host.listening.web[0].address.rsplit(":", 1)
     reader, writer = await asyncio.open_connection(name, int(port))
     writer.write(data)
     try:
@@ -230,7 +230,7 @@ def test_strangers_under_a_devices_name_do_not_take_its_place(tmp_path: Path) ->
             await board.post()
             for number in range(20):
                 await Poster(host, "stove-1", bytes(32), str(number)).post()
-            lines = host.requests.lines  # type: ignore[union-attr]
+            lines = host.listening.requests.lines  # type: ignore[union-attr]
             assert len(lines) == link.PER_DEVICE
             assert len(host.bridge.sessions) == link.PER_DEVICE
             assert ("stove-1", "mine") in lines
@@ -249,7 +249,7 @@ def test_who_does_not_ask_any_more_is_forgotten(tmp_path: Path, monkeypatch: pyt
             board = Poster(host, "stove-1", key_of(tmp_path, "stove-1"))
             await board.post()
             await until(lambda: not host.bridge.sessions, "its session ends", 20)
-            assert not host.requests.lines  # type: ignore[union-attr]
+            assert not host.listening.requests.lines  # type: ignore[union-attr]
             board.add(2)
             await board.drained()  # it is asked who it is, and says so
 

@@ -41,7 +41,7 @@ def settings(broker: Broker, **more: object) -> dict[str, object]:
 
 
 async def connected(host: Host, network: Network) -> LorawanLink:
-    (link,) = (link for link in host.links if isinstance(link, LorawanLink))
+    (link,) = (link for link in host.listening.links if isinstance(link, LorawanLink))
     await until(lambda: link._connection is not None and network.listens, "the broker")
     network.before, network.settled = len(network.commands), host.commits.settled
     return link

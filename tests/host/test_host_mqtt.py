@@ -27,7 +27,7 @@ def broker(tmp_path: Path) -> Iterator[Broker]:
 
 
 def link_of(host: Host) -> mqtt.MqttLink:
-    (link,) = (link for link in host.links if isinstance(link, mqtt.MqttLink))
+    (link,) = (link for link in host.listening.links if isinstance(link, mqtt.MqttLink))
     return link
 
 

@@ -44,7 +44,7 @@ def test_a_cable_is_pulled_and_plugged_in_again(tmp_path: Path, caplog: pytest.L
     async def scene() -> None:
         async with running(data, serial=[{"port": str(tmp_path / "tty-*")}]) as host:
             board = LightBoard("stove-1", key_of(data, "stove-1"))
-            link = host.links[-1]
+            link = host.listening.links[-1]
             for _ in range(3):
                 board.add(50)
                 board.plug(cable.plug())
@@ -71,7 +71,7 @@ def test_a_device_without_a_key_is_welcome_on_a_cable_and_its_text_is_kept(tmp_p
     async def scene() -> None:
         async with running(data, serial=[{"port": str(cable.path)}]) as host:
             master = cable.plug()
-            await until(lambda: host.links[-1].ports, "the port is open")
+            await until(lambda: host.listening.links[-1].ports, "the port is open")
             os.write(master, b"boot: who am I?\r\n\0")
             await until(lambda: [*(data / "console").glob("*.log")], "text of a port nobody has named yet")
             board = LightBoard("bare-1", None)
@@ -190,7 +190,7 @@ def test_a_rate_that_no_port_takes_is_said_and_ends_no_hot_plug(
 
     async def scene() -> None:
         async with running(data, serial=[{"port": str(cable.path)}]) as host:
-            (link,) = (each for each in host.links if isinstance(each, SerialLink))
+            (link,) = (each for each in host.listening.links if isinstance(each, SerialLink))
             board = LightBoard("stove-1", key_of(data, "stove-1"))
             right, link._baud = link._baud, -1
             master = cable.plug()
@@ -211,7 +211,7 @@ def test_a_look_that_fails_is_not_the_last(tmp_path: Path, caplog: pytest.LogCap
 
     async def scene() -> None:
         async with running(data, serial=[{"port": str(tmp_path / "[t]ty")}]) as host:
-            (link,) = (each for each in host.links if isinstance(each, SerialLink))
+            (link,) = (each for each in host.listening.links if isinstance(each, SerialLink))
             right, link.pattern = link.pattern, "\0/*"  # what the system will not look for
             await until(lambda: "cannot be looked for" in caplog.text, "what is wrong", 60)
             link.pattern = right

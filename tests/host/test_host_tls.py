@@ -97,7 +97,7 @@ def test_settings_that_make_no_sense_are_refused(table: dict[str, object], messa
 async def opened(host: Host) -> socket.socket:
     one = socket.socket()
     one.setblocking(False)
-    port = int(host.tls[0].address.rsplit(":", 1)[1])
+    port = int(host.listening.tls[0].address.rsplit(":", 1)[1])
     await asyncio.get_running_loop().sock_connect(one, ("127.0.0.1", port))
     return one
 
@@ -120,7 +120,7 @@ def test_who_never_finishes_a_handshake_is_sent_away(
             strangers = [await opened(host) for _ in range(3)]
             await until(lambda: host.bridge.counters.get("tls_handshake") == 3, "all three are counted", 20)
             assert all([await closed(one) for one in strangers])
-            link = host.tls[0]
+            link = host.listening.tls[0]
             assert "tls_refused" not in host.bridge.totals() and not host.bridge.sessions
             await until(lambda: not link._handshakes.under_way, "no task stays")  # type: ignore[union-attr]
             for one in strangers:
@@ -158,7 +158,7 @@ def test_noise_and_old_versions_change_only_a_counter(made: dict[str, Signed], t
             old.set_ciphers("ALL:@SECLEVEL=0")
             with pytest.warns(DeprecationWarning):
                 old.maximum_version = ssl.TLSVersion.TLSv1_1
-            port = int(host.tls[0].address.rsplit(":", 1)[1])
+            port = int(host.listening.tls[0].address.rsplit(":", 1)[1])
             with pytest.raises((ssl.SSLError, ConnectionError)):
                 await asyncio.open_connection("127.0.0.1", port, ssl=old)
             assert not host.bridge.sessions

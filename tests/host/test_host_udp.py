@@ -26,7 +26,7 @@ async def plugged(data: Path, host: Host, device: str, records: int) -> UdpBoard
     """A board with records of its own, all of them stored."""
     board = UdpBoard(device, key_of(data, device))
     board.add(records)
-    await board.connect(host.udp[0].address)
+    await board.connect(host.listening.udp[0].address)
     await board.drained(20)
     return board
 
@@ -82,7 +82,7 @@ def test_a_board_whose_address_changes_greets_again_and_its_stream_goes_on(tmp_p
             await host.journal.read(lambda db: None)
             assert host.commits.committed == len(board.log.created), "stored twice"
             await until(lambda: board.endpoint.state == states.READY, "WELCOME")
-            assert len(host.udp[0].peers.known) == host.bridge.presences.devices["stove-1"].links == 4
+            assert len(host.listening.udp[0].peers.known) == host.bridge.presences.devices["stove-1"].links == 4
             board.unplug()
 
     asyncio.run(scene())
@@ -93,7 +93,7 @@ def test_nobody_is_sent_more_than_they_sent_before_they_have_proved_who_they_are
         async with running(tmp_path, udp=UDP) as host:
             good = await plugged(tmp_path, host, "stove-1", 3)
             nobody = UdpBoard("nobody-1", bytes(32))
-            await nobody.connect(host.udp[0].address)
+            await nobody.connect(host.listening.udp[0].address)
             hello, unknown = good.spoken[0], nobody.spoken[0]
             nobody.unplug()
             full = good.log.stream
@@ -107,7 +107,7 @@ def test_nobody_is_sent_more_than_they_sent_before_they_have_proved_who_they_are
                 before = seen(host)
                 with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as stranger:
                     stranger.setblocking(False)
-                    stranger.connect(("127.0.0.1", host.udp[0].port))
+                    stranger.connect(("127.0.0.1", host.listening.udp[0].port))
                     stranger.send(data)
                     await until(lambda n=before: seen(host) > n, "it is read")  # type: ignore[misc]
                     with contextlib.suppress(BlockingIOError):  # what is answered is answered at once
@@ -131,7 +131,7 @@ def test_a_flood_of_invented_addresses_leaves_nothing_behind_and_boards_go_on(tm
     async def scene() -> None:
         async with running(tmp_path, udp=UDP) as host:
             board = await plugged(tmp_path, host, "stove-1", 3)
-            link = host.udp[0]
+            link = host.listening.udp[0]
             forged = bytearray(board.packet(board.log.created[1], board.log.stream))
             forged[-1] ^= 1
             most = 0
@@ -163,7 +163,7 @@ def test_more_strangers_than_a_second_allows_cost_one_look_each(
         async with running(tmp_path, udp=UDP) as host:
             board = await plugged(tmp_path, host, "stove-1", 3)
             for number in range(200):
-                spoofed(number, host.udp[0], b"\x92\x12\x00")
+                spoofed(number, host.listening.udp[0], b"\x92\x12\x00")
             await until(lambda: host.bridge.totals().get("udp_strangers_ignored", 0) >= 100, "they are passed over")
             board.add(20)
             await board.drained(20)
@@ -226,7 +226,7 @@ def test_more_boards_than_places_do_not_push_each_other_out(tmp_path: Path, capl
                 board.add(10)
                 await board.drained()
                 assert WHO_IS_THERE not in board.answers, "it is known all the time"
-            table, address = host.udp[0].peers, ("127.0.0.1", boards[0].port)
+            table, address = host.listening.udp[0].peers, ("127.0.0.1", boards[0].port)
             boards[0].unplug()
             table.known[address].heard_s -= 3600  # as if for an hour nothing came from there
             table.known.move_to_end(address, last=False)
@@ -249,7 +249,7 @@ def test_who_is_silent_for_long_is_said_to_be_gone(tmp_path: Path, monkeypatch: 
     async def scene() -> None:
         async with running(tmp_path, udp=UDP) as host:
             board = await plugged(tmp_path, host, "stove-1", 2)
-            await until(lambda: not host.udp[0].peers.known, "it is dropped")
+            await until(lambda: not host.listening.udp[0].peers.known, "it is dropped")
             assert not host.bridge.presences.devices["stove-1"].online
             board.add(2)
             await until(lambda: host.bridge.presences.devices["stove-1"].online, "it greets again")
@@ -263,7 +263,7 @@ def test_while_all_are_held_the_socket_is_not_read_and_nothing_is_lost(tmp_path:
     async def scene() -> None:
         async with running(tmp_path, udp=UDP) as host:
             boards = [await plugged(tmp_path, host, f"stove-{n}", 2) for n in range(2)]
-            link = host.udp[0]
+            link = host.listening.udp[0]
             assert link._reading
             host.bridge.pressure(True)
             assert not link._reading
@@ -300,7 +300,7 @@ def test_a_board_without_a_key_is_refused_though_other_links_are_trusted(tmp_pat
         async with running(tmp_path, udp=UDP, trust={"links": ["serial", "tcp"]}) as host:
             board = UdpBoard("bare-1", None)
             board.add(1)
-            await board.connect(host.udp[0].address)
+            await board.connect(host.listening.udp[0].address)
             await until(lambda: host.bridge.totals().get("unknown_device"), "it is refused")
             assert not ask(tmp_path, "SELECT * FROM streams")
             board.unplug()
