@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 import yaml
-from meuse.config import Settings, read_settings
+from meuse.config import read_settings
+from meuse.settings import Settings
 
 from tests.brokers import program
 

@@ -18,7 +18,7 @@ from meuse import sim, storage_checks
 from meuse.access.backends import FOLDER as ACCESS_FOLDER
 from meuse.access.backends import Backends
 from meuse.api import token
-from meuse.config import Settings, TlsSettings, UpstreamSettings, parse_address
+from meuse.config import parse_address
 from meuse.descriptors import Shares
 from meuse.errors import ConfigError, HostError
 from meuse.findings import Finding, fail, note, ok
@@ -32,6 +32,7 @@ from meuse.links import tls
 from meuse.links.ble import load_bleak
 from meuse.links.serial import matching
 from meuse.run import LOCK_FILE
+from meuse.settings import Settings, TlsSettings, UpstreamSettings
 from meuse.topics import embedded
 from meuse.upstream.task import FOLDER as OWN_KEYS_FOLDER
 

@@ -3,8 +3,8 @@
 The system counts them in one sum (`ulimit -n`), so they are shared out in one place, in proportion to the settings.
 """
 
-from meuse.config import Settings
 from meuse.links.tcp import room_for
+from meuse.settings import Settings
 
 
 def wanted(settings: Settings) -> int:

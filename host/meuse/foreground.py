@@ -17,13 +17,13 @@ from typing import Any
 from rich.console import Console
 
 from meuse import checks, findings, sim, sim_faults, sim_links
-from meuse.config import DEFAULT_LISTEN, SerialSettings, Settings
 from meuse.errors import HostError, NotReachable
 from meuse.invocation import meuse
 from meuse.latest import Latest
 from meuse.live import View
 from meuse.outlet import Outlet, patient
 from meuse.run import Host
+from meuse.settings import DEFAULT_LISTEN, SerialSettings, Settings
 
 # Without a terminal: often enough for somebody who tries it, seldom enough for a service's log.
 LINES_EVERY_S = 5.0

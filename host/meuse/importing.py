@@ -16,13 +16,14 @@ from meuse_protocol.framing import frame
 from meuse_protocol.host_stream import PENDING_MAX
 
 from meuse import captured
-from meuse.config import Settings, TcpSettings, TrustSettings, parse_address
+from meuse.config import parse_address
 from meuse.errors import HostError, JournalBusy, NotReachable
 from meuse.journal.place import Place
 from meuse.journal.sql import Database
 from meuse.keys import FOLDER as KEYS_FOLDER
 from meuse.keys import KeyStore
 from meuse.run import LOCK_FILE, NOWHERE, Host
+from meuse.settings import Settings, TcpSettings, TrustSettings
 from meuse.vouched import Known, Part, Sorter, stored_state
 
 # So many records on their way: a host forgets what is beyond its limit for records not yet stored.

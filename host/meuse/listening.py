@@ -8,7 +8,7 @@ from starlette.applications import Starlette
 from meuse.api.commands import CommandsApi
 from meuse.bridge import Bridge
 from meuse.bus_session import Bus
-from meuse.config import BrokerAddress, Settings, parse_address, parse_duration
+from meuse.config import parse_address, parse_duration
 from meuse.descriptors import Shares
 from meuse.journal.commit import CommitQueue
 from meuse.links import Link, tls
@@ -21,6 +21,7 @@ from meuse.links.serial import SerialLink
 from meuse.links.sms import SmsLink
 from meuse.links.tcp import TcpLink
 from meuse.links.udp import UdpLink
+from meuse.settings import BrokerAddress, Settings
 from meuse.web import WebServer
 
 log = logging.getLogger(__name__)

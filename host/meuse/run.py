@@ -30,7 +30,7 @@ from meuse.cluster import distributor, stream
 from meuse.cluster.distributor import Distributor
 from meuse.commands.commander import Commander
 from meuse.commands.desk import Desk
-from meuse.config import Settings, parse_duration
+from meuse.config import parse_duration
 from meuse.console_log import FOLDER as CONSOLE_FOLDER
 from meuse.console_log import ConsoleLogs
 from meuse.errors import HostError, JournalBusy, JournalError
@@ -49,6 +49,7 @@ from meuse.links import broker
 from meuse.links.tcp import TcpLink
 from meuse.listening import Listening
 from meuse.postgres import Address
+from meuse.settings import Settings
 from meuse.status import Status
 from meuse.store import task as store_task
 from meuse.store.task import StoreWriter

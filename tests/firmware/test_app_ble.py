@@ -7,9 +7,9 @@ import asyncio
 from pathlib import Path
 
 import pytest
-from meuse.config import BleSettings
 from meuse.links.ble import TX, BleLink
 from meuse.run import Host
+from meuse.settings import BleSettings
 from meuse_protocol.received import RangeSet
 
 from tests.air import Air, Client

@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 from meuse import config
-from meuse.config import Settings, load, load_with, parse_address, parse_broker, read_settings
+from meuse.config import load, load_with, parse_address, parse_broker, read_settings
 from meuse.errors import ConfigError
+from meuse.settings import Settings
 
 BROKER_URL = "for example mqtt://meuse@broker.local:1883, or mqtts:// for TLS"
 NO_PIN = "leave it out for a SIM that asks for none"

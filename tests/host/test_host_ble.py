@@ -13,11 +13,11 @@ from bleak.backends.characteristic import BleakGATTCharacteristic
 from bleak.backends.device import BLEDevice
 from bleak.backends.service import BleakGATTServiceCollection
 from meuse import bridge
-from meuse.config import BleSettings
 from meuse.errors import HostError
 from meuse.links import ble
 from meuse.links.ble import HELD_BYTES, RX, SERVICE, TX, BleLink
 from meuse.run import Host
+from meuse.settings import BleSettings
 
 from tests.air import Air
 from tests.end_to_end.river import Host as HostProcess

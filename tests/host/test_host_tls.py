@@ -12,10 +12,11 @@ from pathlib import Path
 
 import pytest
 from meuse import checks
-from meuse.config import TlsSettings, read_settings
+from meuse.config import read_settings
 from meuse.errors import ConfigError
 from meuse.links import tls
 from meuse.run import Host
+from meuse.settings import TlsSettings
 
 from tests.authority import Signed, sign
 from tests.host.hosts import running

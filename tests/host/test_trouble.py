@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 from meuse.checks import check_host
-from meuse.config import HostSettings, Settings
 from meuse.journal.database import FILE_NAME
 from meuse.links.tcp import READ_BYTES
 from meuse.run import Host
+from meuse.settings import HostSettings, Settings
 from meuse_protocol import states
 from meuse_protocol.framing import frame
 

@@ -11,8 +11,8 @@ import typer
 from meuse.cli.devices import table
 
 if TYPE_CHECKING:
-    from meuse.config import Settings
     from meuse.importing import Imported
+    from meuse.settings import Settings
 
 HEADS = ("file", "device", "stream", "new", "already there", "refused", "damaged")
 

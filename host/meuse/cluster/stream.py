@@ -10,9 +10,9 @@ from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from urllib.parse import quote
 
-from meuse.config import ClusterSettings
 from meuse.errors import ConfigError
 from meuse.secret_file import read_password
+from meuse.settings import ClusterSettings
 
 if TYPE_CHECKING:
     from nats.aio.client import Client

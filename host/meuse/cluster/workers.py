@@ -10,9 +10,9 @@ from meuse import foreground, postgres
 from meuse.clock import Clock
 from meuse.cluster import stream
 from meuse.cluster.worker import Effect, Worker
-from meuse.config import Settings
 from meuse.errors import ConfigError
 from meuse.postgres import Address
+from meuse.settings import Settings
 from meuse.store.connection import StoreError
 from meuse.store.writer import Store
 

@@ -6,11 +6,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from meuse.config import Settings
 from meuse.errors import JournalError
 from meuse.journal import database
 from meuse.journal.sql import Database
 from meuse.postgres import Address, errors
+from meuse.settings import Settings
 
 # How long a person's command waits for its turn to write.
 PATIENCE_MS = 10_000

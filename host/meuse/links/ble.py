@@ -15,9 +15,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final
 
-from meuse.config import BleSettings
 from meuse.errors import HostError
 from meuse.links import Opened, Receiver
+from meuse.settings import BleSettings
 
 log = logging.getLogger(__name__)
 

@@ -17,8 +17,9 @@ from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode
 from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 
-from meuse.config import BrokerAddress, BrokerSettings, MqttSettings, UpstreamSettings, parse_broker
+from meuse.config import parse_broker
 from meuse.errors import ConfigError
+from meuse.settings import BrokerAddress, BrokerSettings, MqttSettings, UpstreamSettings
 
 KEEP_ALIVE_S = 60
 

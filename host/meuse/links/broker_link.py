@@ -10,10 +10,10 @@ import asyncio
 import logging
 from collections import OrderedDict
 
-from meuse.config import BrokerAddress, BrokerSettings
 from meuse.links import Opened, Receiver, broker
 from meuse.links.broker import BrokerConnection
 from meuse.links.steady import Steady
+from meuse.settings import BrokerAddress, BrokerSettings
 
 log = logging.getLogger(__name__)
 

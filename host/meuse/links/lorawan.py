@@ -17,9 +17,9 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from meuse.config import LorawanSettings
 from meuse.links import Opened
 from meuse.links.broker_link import BrokerLink, Peer
+from meuse.settings import LorawanSettings
 
 KIND = "lorawan"
 TOPIC = re.compile(r"application/([A-Za-z0-9-]{1,64})/device/([0-9a-f]{16})/event/up")

@@ -8,9 +8,9 @@ from collections.abc import Iterable
 
 from meuse_protocol.messages import NEED, NEED_HELLO, record, splice
 
-from meuse.config import BrokerAddress, MqttLinkSettings
 from meuse.links import Opened
 from meuse.links.broker_link import BrokerLink, Peer
+from meuse.settings import BrokerAddress, MqttLinkSettings
 
 KIND = "mqtt"
 TOPICS = "meuse-link/+/+/up"

@@ -14,10 +14,10 @@ import serial
 from meuse_protocol.errors import MeuseError
 from meuse_protocol.messages import ACK, NEED, WELCOME, head
 
-from meuse.config import SmsSettings
 from meuse.links import Opened, Receiver
 from meuse.links.at import STARTED, AtPort, ModemLost, Refused
 from meuse.links.serial import matching
+from meuse.settings import SmsSettings
 from meuse.sms_pdu import DATA_BYTES, delivered, submit
 
 log = logging.getLogger(__name__)

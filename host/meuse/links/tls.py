@@ -11,8 +11,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Protocol, cast
 
-from meuse.config import TlsSettings
 from meuse.errors import ConfigError
+from meuse.settings import TlsSettings
 
 KIND = "tls"
 

@@ -24,13 +24,13 @@ from meuse.catalog import Origin
 from meuse.commands import request, table, told
 from meuse.commands.desk import Desk, Inquiry, Verdict
 from meuse.commands.request import Unfit
-from meuse.config import BrokerAddress
 from meuse.errors import JournalError
 from meuse.journal.threads import Journal
 from meuse.keys import DEVICE_ID
 from meuse.lake.files import journal_id
 from meuse.links.broker import TOO_LONG, BrokerConnection, Keeping, Publishing
 from meuse.links.steady import Steady
+from meuse.settings import BrokerAddress
 from meuse.topics import forms, progress
 from meuse.topics.lane import Entry, Lane
 from meuse.topics.names import COMMAND, ROOT, moment, of

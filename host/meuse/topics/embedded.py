@@ -20,8 +20,9 @@ from meuse import secret_file
 from meuse.access import nats_account, rights
 from meuse.access.nats_account import NatsAccount
 from meuse.access.register import Register
-from meuse.config import BrokerAddress, parse_address
+from meuse.config import parse_address
 from meuse.errors import HostError
+from meuse.settings import BrokerAddress
 
 log = logging.getLogger(__name__)
 

@@ -22,13 +22,13 @@ from meuse.bridge import Bridge
 from meuse.catalog import Origin
 from meuse.clock import Clock
 from meuse.commands import alarms
-from meuse.config import BrokerAddress
 from meuse.decode import Block
 from meuse.errors import JournalError
 from meuse.journal.threads import Journal
 from meuse.lake.files import journal_id
 from meuse.links.broker import BrokerConnection, Publishing, Will
 from meuse.links.steady import Steady
+from meuse.settings import BrokerAddress
 from meuse.topics import forms, homeassistant, progress
 from meuse.topics.forms import Timed
 from meuse.topics.lane import Entry, Lane

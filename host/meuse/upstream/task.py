@@ -18,7 +18,7 @@ from meuse_protocol.reactions import Command, Needed
 from meuse import catalog
 from meuse.bridge import Bridge
 from meuse.clock import Clock
-from meuse.config import UpstreamSettings, parse_upstream
+from meuse.config import parse_upstream
 from meuse.errors import JournalError
 from meuse.journal.threads import Journal
 from meuse.keys import FOLDER as KEYS_FOLDER
@@ -26,6 +26,7 @@ from meuse.keys import KeyStore
 from meuse.links import Link, Wire, broker
 from meuse.links.dial import DialLink
 from meuse.links.serial import SerialLink
+from meuse.settings import UpstreamSettings
 from meuse.upstream.backlog import CURSOR, STEP, Backlog
 from meuse.upstream.forwarder import Forwarder
 from meuse.upstream.uplink import Uplink
