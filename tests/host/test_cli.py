@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from meuse import config, foreground
+from meuse import config, foreground, settings
 from meuse.errors import NotReachable
 from meuse.journal.batch import Batch, Binding, Event, Gap, Row
 from meuse.journal.database import FILE_NAME
@@ -154,7 +154,7 @@ def test_beside_virtual_boards_any_free_port_will_do_unless_one_was_asked_for(tm
             assert f"taking {link.address}" in said.getvalue().replace("\n", "")
 
     asyncio.run(scene())
-    assert config.load_with(None).tcp.listen is config.DEFAULT_LISTEN
+    assert config.load_with(None).tcp.listen is settings.DEFAULT_LISTEN
     (tmp_path / "meuse.toml").write_text('[tcp]\nlisten = ["127.0.0.1:7878"]\n')
     assert config.load_with(tmp_path / "meuse.toml").tcp.listen is not config.DEFAULT_LISTEN
 
