@@ -156,7 +156,7 @@ def test_beside_virtual_boards_any_free_port_will_do_unless_one_was_asked_for(tm
     asyncio.run(scene())
     assert config.load_with(None).tcp.listen is settings.DEFAULT_LISTEN
     (tmp_path / "meuse.toml").write_text('[tcp]\nlisten = ["127.0.0.1:7878"]\n')
-    assert config.load_with(tmp_path / "meuse.toml").tcp.listen is not config.DEFAULT_LISTEN
+    assert config.load_with(tmp_path / "meuse.toml").tcp.listen is not settings.DEFAULT_LISTEN
 
 
 def test_run_for_some_seconds_and_what_to_type_next(tmp_path: Path) -> None:
