@@ -16,6 +16,7 @@ BURST, LATE = 60, 10  # records when a link is cut, and after that: then all of 
 SWITCH_MS = 3000
 EACH_S = 20  # progress is told
 PROBES = 3 * RTO_RESENDS  # three timeouts at most before a link is left that gives no answer
+PROBES_WAITING = 2 * RTO_RESENDS  # two more for each packet that the other link lost meanwhile: it had no host yet
 
 
 @dataclass
@@ -103,7 +104,8 @@ def _account(world: World, turns: Turns, tally: Tally, switches: int) -> None:
     turns.switches += switches
     where = (turns.records, switches, tally, world.told[-4:])
     assert tally.switched <= WINDOW * switches, where
-    assert tally.probes <= PROBES * switches, where
+    waited = PROBES_WAITING * (tally.lost + tally.lost_answers)
+    assert tally.probes <= PROBES * switches + waited, where
     turns.most = max(turns.most, -(-tally.switched // max(1, switches)))
     unmeasured = RTO_RESENDS * len(turns.pair)  # once per link: before any round trip is known
     assert world.tally.again <= world.tally.excused() + unmeasured, (where, world.tally.copy())
