@@ -97,11 +97,11 @@ class Station:
         return [int(line) for line in path.read_text().splitlines()] if path.exists() else []
 
     def stored(self) -> list[int]:
-        """Readings in the journal, in order; a number stored twice fails."""
+        """Readings in the journal, in order, without those that are only a reason; a number stored twice fails."""
         memory = Memory()
         streams = {s for (s,) in ask(self.host.data, "SELECT stream FROM streams WHERE device = ?", self.device)}
         memory.records = {key: record for key, record in self.host.records().items() if key[0] in streams}
-        return memory.values(0)
+        return [value for value in memory.values(0) if isinstance(value, int)]
 
     def more(self, count: int = 20) -> None:
         """So many readings more are stored."""
