@@ -105,7 +105,7 @@ class Wires:
         self._do(*(wire.expire for wire in wires))
 
     def heal(self, *wires: Wire, late: bool) -> None:
-        self._do(*(lambda wire=wire: wire.heal(late) for wire in wires))  # type: ignore[misc]
+        self._do(*(lambda wire=wire: wire.heal(late) for wire in wires))
 
     def _do(self, *calls: Callable[[], None]) -> None:
         async def work() -> None:

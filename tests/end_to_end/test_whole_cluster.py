@@ -146,8 +146,11 @@ class Scene:
         await self.timed(name, new, "news of all boards are in the store", 0.1)
 
     async def all_written(self) -> None:
+        """Readings and RESULTs."""
         count = len({row[:2] for board in self.boards for row in board.rows})
-        await self.timed("end", lambda: good(self.cell.store.url) == count, "all is in the store", 0.1)
+        count += sum(board.answers for board in self.boards)
+        sql = "SELECT count(DISTINCT (stream, seq)) FROM readings"
+        await self.timed("end", lambda: rows(self.cell.store.url, sql) == [(count,)], "all is in the store", 0.1)
 
     # -- blows
 
@@ -274,8 +277,8 @@ class Scene:
             await blow()
         self._stop.set()
         await asyncio.wait_for(asyncio.gather(asking, *lives), PATIENCE_S)
-        await self.all_written()
         await self._settled()
+        await self.all_written()
         await self.until(lambda: self.cell.whole, "all of it is up at the end", 0.1)
         print(*self.times, sep="\n")
 
@@ -336,7 +339,7 @@ def in_store_once(scene: Scene) -> None:
         for channel, value in (("flue_temp", 200 + count % 50), ("pellets", 10 * count), ("room_temp", 210))
     ]
     assert rows(url, sql) == expected
-    answers = sum(len(codes) for board in scene.boards for codes in board.results.values())
+    answers = sum(board.answers for board in scene.boards)
     told = "SELECT count(*), count(DISTINCT (stream, seq)) FROM readings WHERE channel IS NULL"
     assert rows(url, told) == [(answers, answers)], "RESULT records have a row each, too"
     assert rows(url, "SELECT count(*) FROM meuse_waiting") == [(0,)]

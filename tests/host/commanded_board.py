@@ -32,6 +32,11 @@ class CommandedBoard(ReadingsBoard):
         super().begin(boot)
         self.put(ANCHOR, now_ms(), utc_ms(), 5, boot)
 
+    @property
+    def answers(self) -> int:
+        """RESULT records so far."""
+        return sum(len(codes) for codes in self.results.values())
+
     def _take(self, e2e: bytes) -> None:
         super()._take(e2e)
         for event in self.events:
