@@ -28,7 +28,8 @@ class Server:
         (self.folder / "nats.conf").write_text(
             f'server_name: {name}\nlisten: "127.0.0.1:{self.port}"\nhttp: "127.0.0.1:{self._http}"\n'
             f'jetstream {{ store_dir: "{self.folder / "store"}", sync_interval: always }}\n'
-            f'cluster {{ name: tests, listen: "127.0.0.1:{ports["route"]}", routes: [{others}] }}\n'
+            # Clients know the servers that they were told of, so that a test can have its wires between.
+            f'cluster {{ name: tests, listen: "127.0.0.1:{ports["route"]}", routes: [{others}], no_advertise: true }}\n'
         )
 
     @property
