@@ -1,4 +1,4 @@
-"""A wire between board and host that somebody listens to: it records what goes down, loses it, holds it back, plays it again.
+"""A wire between board and host that somebody listens to: records what goes down, loses it, holds it, plays it again.
 
 TCP on loopback. Threads, since the test's own waits by polling.
 """
