@@ -108,7 +108,7 @@ class BusMaster:
             self.boards[state.stream].due_ms = now_ms
 
     def commanded(self, stream: int, now_ms: int) -> None:
-        """This board gets a CMD: its RESULT need not wait for its usual turn. One that does not answer is not hurried."""
+        """This board gets a CMD: its RESULT need not wait for its usual turn. Not where it does not answer anyway."""
         board = self.boards.get(stream)
         if board is not None and not board.misses:
             board.commanded_ms = now_ms + COMMANDED_MS

@@ -364,6 +364,28 @@ def test_a_command_that_came_by_one_link_acts_once_and_its_result_goes_by_anothe
     asyncio.run(scene())
 
 
+def test_a_command_goes_to_where_the_board_was_heard_last_though_older_connections_are_not_known_to_be_gone(
+    parts: tuple[Path, str, str], tmp_path: Path
+) -> None:
+    """Over HTTP each start of a board is a connection of its own, and the ones before are kept for 15 minutes."""
+    data, port = tmp_path / "data", free_port()
+    link = {"kind": "http", "host": "127.0.0.1", "port": port, "poll_ms": 1000}
+
+    async def scene() -> None:
+        async with running(data, http={"listen": [f"127.0.0.1:{port}"]}, tcp={"listen": []}) as host:
+            with board_on(parts, data, settings(link, groups=hourly())) as board:
+                await there(host, "http")
+                for boots in (2, 3, 4):
+                    board.kill()
+                    before = len(switched(board.folder))
+                    board.start()
+                    await until(lambda boots=boots: len(host.bridge.sessions) == boots, "one more connection")
+                    await until(lambda before=before: len(switched(board.folder)) > before, "its outputs are safe")
+                    await drill(host, data, board.folder, 1)
+
+    asyncio.run(scene())
+
+
 def test_a_setting_that_a_command_changed_is_taken_back_when_it_cut_the_board_off(
     parts: tuple[Path, str, str], tmp_path: Path
 ) -> None:
