@@ -286,11 +286,12 @@ class Bridge:
         self._later(ASK_AGAIN_S * self._rarity(session), session, self._ask, hello)
 
     def session_of(self, device: str) -> Session | None:
-        """Where this device is heard now, the connection that carries its records first."""
+        """Where this device is heard now: by the link that carries its records; of several connections of that link,
+        since nobody may have told that older ones are gone, the one heard last."""
         known = self.presences.devices.get(device)
         there = [session for session in self.sessions if device in session.devices]
-        there.sort(key=lambda session: known is None or session.name != known.link)
-        return there[0] if there else None
+        link = None if known is None else known.link
+        return min(there, key=lambda session: (session.name_for(device) != link, -session.heard_ms), default=None)
 
     def heartbeats(self, now_ms: int) -> None:
         """Whatever authentic packet came since this was asked last, its device was heard."""

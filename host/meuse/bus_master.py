@@ -17,6 +17,8 @@ BITS_PER_CHARACTER = 10  # 8N1
 SILENT_CHARACTERS = 20  # with SILENT_MS: the end of a turn
 SILENT_MS = 5
 GLITCH_BYTES = 3  # more is no mere change of who drives the wire
+CARRIED_OUT_MS = 300  # a command, with its writes to flash: so often its board is asked what became of it ...
+COMMANDED_MS = 1_000  # ... for so long: then the command goes again
 ANSWER_MS = 150  # a board that reads sensors or writes flash begins so late, at worst
 CREDIT = 4  # packets in a turn: what a few seconds bring, and a board without news costs nobody anything
 CREDIT_MAX = 16  # of a board with a backlog: half a window, and the others wait half a minute at worst
@@ -40,6 +42,7 @@ class Polled:
     due_ms: int
     credit: int = CREDIT
     misses: int = 0
+    commanded_ms: int = 0  # until then a RESULT is awaited
     again: bool = False  # the last turn was damaged: this one makes up for it
     heard_ms: int = 0
 
@@ -103,6 +106,13 @@ class BusMaster:
             self.boards[state.stream] = Polled(state, now_ms, heard_ms=now_ms)
         elif self.boards[state.stream] is not self._turn:
             self.boards[state.stream].due_ms = now_ms
+
+    def commanded(self, stream: int, now_ms: int) -> None:
+        """This board gets a CMD: its RESULT need not wait for its usual turn. Not where it does not answer anyway."""
+        board = self.boards.get(stream)
+        if board is not None and not board.misses:
+            board.commanded_ms = now_ms + COMMANDED_MS
+            board.due_ms = min(board.due_ms, now_ms + CARRIED_OUT_MS)
 
     def changes(self) -> Iterator[Polled]:
         """Boards that stopped answering, or answer again, since the last time."""
@@ -200,7 +210,8 @@ class BusMaster:
         more = packets >= board.credit
         board.again = self._damaged and not board.again
         board.credit = min(2 * board.credit, CREDIT_MAX) if more else CREDIT
-        board.due_ms = now_ms + (0 if more or board.again else self._poll_ms)
+        pause_ms = min(CARRIED_OUT_MS, self._poll_ms) if now_ms < board.commanded_ms else self._poll_ms
+        board.due_ms = now_ms + (0 if more or board.again else pause_ms)
 
     def _missed(self, board: Polled, now_ms: int) -> None:
         """Once may be noise: it is asked again at once, then later each time."""

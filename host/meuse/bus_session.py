@@ -62,6 +62,10 @@ class BusSession(Session):
 
     # -- from the bridge
 
+    def command(self, stream: int, cid: int, deadline: list[int], op: str, arg: object) -> None:
+        self.master.commanded(stream, self._bridge.clock.now_ms())
+        super().command(stream, cid, deadline, op, arg)
+
     def hold(self, held: bool, window: int) -> None:
         """Boards that are not asked send nothing: they need not be told."""
         self._wire.hold(held)

@@ -59,6 +59,7 @@ class Session:
         "_wire",
         "device",
         "frames_out",
+        "heard_ms",
         "kind",
         "name",
         "stranger",
@@ -70,6 +71,7 @@ class Session:
         self.device: str | None = None  # who is at the other end: of several boards the one that passes on
         self.stranger = False  # on a network, and nothing that came was anybody's yet
         self.frames_out = 0
+        self.heard_ms = 0  # when a HELLO or something new came last: of two ways the later one is alive
         self._strange_bytes = 0
         self._wire = wire
         self._endpoint = endpoint
@@ -213,6 +215,7 @@ class Session:
         self.stranger = self.stranger and isinstance(event, Violation)
         if isinstance(event, Record):
             state = event.state
+            self.heard_ms = self._bridge.clock.now_ms()
             if self._endpoint.several:
                 self._heard(state.stream, state.device)
             elif self.device is None and not self.shared:
@@ -232,6 +235,7 @@ class Session:
             gap = Gap(event.state.stream, event.first, event.last, event.reason, source, utc_ms)
             commits.gap(self, gap)
         elif isinstance(event, Hello):
+            self.heard_ms = self._bridge.clock.now_ms()
             self._greet(event)
         elif isinstance(event, Violation):
             self._bridge.violated(self, event.counter, event.detail)

@@ -1,4 +1,4 @@
-"""A wire between board and host that somebody listens to: it records what goes down, holds it back, plays it again.
+"""A wire between board and host that somebody listens to: records what goes down, loses it, holds it, plays it again.
 
 TCP on loopback. Threads, since the test's own waits by polling.
 """
@@ -18,6 +18,10 @@ class Eavesdropper:
         self._recorded: list[bytes] = []
         self._flowing = threading.Event()
         self._flowing.set()
+        self._rising = threading.Event()
+        self._rising.set()
+        self._lose = b""
+        self.lost = 0  # times that something was
         self._lock = threading.Lock()
         self._board: socket.socket | None = None
         self._sockets: list[socket.socket] = []
@@ -30,10 +34,18 @@ class Eavesdropper:
     def release(self) -> None:
         self._flowing.set()
 
-    def carried(self, what: bytes) -> bool:
-        """Whether the board's socket was given these bytes."""
+    def mute(self) -> None:
+        """From now on nothing of the board's reaches the host."""
+        self._rising.clear()
+
+    def lose(self, what: bytes) -> None:
+        """The next piece with these bytes is lost on its way down, and its connection with it."""
+        self._lose = what
+
+    def carried(self, what: bytes) -> int:
+        """How often the board's socket was given these bytes."""
         with self._lock:
-            return what in b"".join(self._recorded)
+            return b"".join(self._recorded).count(what)
 
     def replay(self) -> int:
         """All that ever went down goes down again -> bytes."""
@@ -45,6 +57,7 @@ class Eavesdropper:
 
     def close(self) -> None:
         self._flowing.set()
+        self._rising.set()
         for one in (self._server, *self._sockets):
             one.close()
 
@@ -73,6 +86,7 @@ class Eavesdropper:
     def _up(self, board: socket.socket, host: socket.socket) -> None:
         with contextlib.suppress(OSError):
             while data := board.recv(4096):
+                self._rising.wait()
                 host.sendall(data)
         self._end(board, host)
 
@@ -80,6 +94,10 @@ class Eavesdropper:
         with contextlib.suppress(OSError):
             while data := host.recv(4096):
                 self._flowing.wait()
+                if self._lose and self._lose in data:
+                    self._lose = b""
+                    self.lost += 1
+                    break
                 with self._lock:
                     self._recorded.append(data)
                     board.sendall(data)

@@ -48,12 +48,20 @@ class Link:
 class Station:
     """One board. `ports`: number of a UART -> this board's end of a cable."""
 
-    def __init__(self, folder: Path, device: str, host: RealHost, links: list[Any], ports: dict[int, socket.socket]):
+    def __init__(
+        self,
+        folder: Path,
+        device: str,
+        host: RealHost,
+        links: list[Any],
+        ports: dict[int, socket.socket],
+        more: dict[str, Any] | None = None,
+    ) -> None:
         self.folder, self.device, self.host = folder, device, host
         self.process: subprocess.Popen[bytes] | None = None
         self._ports = ports
         folder.mkdir()
-        settings = copy.deepcopy(DEFAULT) | {"links": links, "product": device}
+        settings = copy.deepcopy(DEFAULT) | {"links": links, "product": device} | (more or {})
         settings["groups"][0]["channels"][0]["counts"] = True  # every reading is another one
         payload = msgpack.packb(settings)
         (folder / "config.msgpack").write_bytes(msgpack.packb([1, crc32(payload), payload]))

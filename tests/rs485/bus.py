@@ -12,9 +12,11 @@ from meuse.bus_master import BusMaster
 from meuse_board.links.rs485 import Link
 from meuse_board.runner import Runner
 from meuse_protocol import columns, messages
+from meuse_protocol.commands import DONE
 from meuse_protocol.framing import DAMAGE, FRAME, Deframer
 from meuse_protocol.host_endpoint import Hello
 from meuse_protocol.polled import PolledEndpoint
+from meuse_protocol.reactions import Command
 
 from tests.rs485.wire import Party, Wire
 
@@ -67,7 +69,7 @@ class Board:
         self.endpoint = PolledEndpoint(self.device, self.log.stream, self.psk, self.log)
         self.link = Link({"uart": 0, "baud": self._wire.baud, "de": 1}, self, self._random)
         self.link.open(self._wire.now_ms)
-        self._runner = Runner(self.link, lambda event, now: None, self._random)
+        self._runner = Runner(self.link, self._event, self._random)
         self._runner.endpoint = self.endpoint
         self._step()
 
@@ -104,6 +106,12 @@ class Board:
 
     def plug(self) -> None:
         self.party.plugged = True
+
+    def _event(self, event: object, now: int) -> None:
+        """Whatever it is commanded is done at once, and each time that it comes."""
+        if isinstance(event, Command):
+            seq = self.log.append(messages.RESULT, event.cid, DONE, None)
+            self.endpoint.record_added(seq)
 
     def _random(self) -> int:
         return self._wire.random.getrandbits(32)
@@ -156,6 +164,12 @@ class Bus:
         run = self.wire.random.getrandbits(32)
         self.master = BusMaster(self.host.endpoint, self.wire.baud, self._poll_ms, 20, run)
         self._deframer = Deframer(1100, text=False)
+        self._step()
+
+    def command(self, board: Board, cid: int) -> None:
+        """As a session does it: the master knows that this board will have something to say."""
+        self.master.commanded(board.log.stream, self.wire.now_ms)
+        self.host.endpoint.command(board.log.stream, cid, [1, 1 << 31], "safe", None)
         self._step()
 
     def kill(self) -> None:

@@ -4,6 +4,7 @@ The wire is simulated (wire.py); on both ends of it runs the real thing (bus.py)
 """
 
 import pytest
+from meuse_protocol.messages import RESULT, parse, splice
 
 from tests.rs485.bus import Bus
 
@@ -63,6 +64,31 @@ def test_noise_costs_time_and_nothing_else(seed: int) -> None:
     assert damaged > 500
     assert bus.master.unanswered > 20
     assert bus.host.endpoint.counters.get("duplicate", 0) < readings // 10
+
+
+def test_a_command_comes_after_the_turn_that_is_under_way_and_its_result_is_asked_for() -> None:
+    """32 boards with readings, each asked every 10 s."""
+    bus = bus_with_readings(3, 32)
+    assert bus.run_until(120, lambda: bus.welcomed == 32)
+    heard: list[float] = []
+    for cid in range(1, 41):
+        board = bus.boards[cid * 7 % 32]
+        at_us, made = bus.wire.now_us, board.log.next_seq()
+        bus.command(board, cid)
+        results = lambda board=board, made=made: [  # noqa: E731
+            seq for seq, r in board.log.created.items() if seq >= made and parse(splice(r, 0)).fields[0] == RESULT
+        ]
+        stored = lambda board=board, results=results: any(  # noqa: E731
+            (board.log.stream, seq) in bus.journal.records for seq in results()
+        )
+        assert bus.run_until(at_us / 1e6 + 30, stored)
+        heard.append((bus.wire.now_us - at_us) / 1e6)
+        bus.run_until(bus.wire.now_us / 1e6 + 1.7)
+    finish(bus)
+    heard.sort()
+    print(f"RESULT stored after {heard[20]:.2f} s, at worst {heard[-1]:.2f} s")
+    assert heard[20] < 1
+    assert heard[-1] < 5
 
 
 def test_a_board_is_unplugged_and_comes_back() -> None:

@@ -104,6 +104,25 @@ class Spi:
 spi = Spi(int(os.getenv("MEUSE_SPI"))) if os.getenv("MEUSE_SPI") else None
 
 
+class Pin:
+    """One of machine's for a board with ops: the bench's pins."""
+
+    OUT = 1
+
+    def __init__(self, number, mode, value):
+        self._put = Bench().output(number)
+        self._put(value)
+
+    def value(self, level):
+        self._put(level)
+
+
+class Machine:
+    """Stands for the module."""
+
+    Pin = Pin
+
+
 class Bench:
     """Hardware as the application knows it: descriptors for ports, a file for a watchdog."""
 
@@ -212,6 +231,9 @@ config = Config(folder + "/config.msgpack")
 if "no_ppp" not in os.listdir(folder) and [one for one in config.value["links"] if one["kind"] == "ppp"]:
     import point_to_point as ppp  # stands in for network and socket from here on
 undone = config.begin()
+if "ops" in config.value:
+    sys.modules["machine"] = Machine
+    from meuse_board.commands import Commanded as App
 app = App(config.value, device(), secret(), Bench(), clock(), random_u32, folder)
 if undone:
     app.problems.append("taken back: " + undone)
