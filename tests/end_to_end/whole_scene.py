@@ -48,6 +48,7 @@ class Scene:
             self._works.append(asyncio.create_task(self._live(board, random.Random(self.seed + at))))
         await self.served("start")
         self._works.append(asyncio.create_task(self._ask_on(random.Random(self.seed + 100))))
+        await self.until(lambda: good(self.cell.store.url), "the store has its table", 0.2)
         await self.written("start")
 
     async def end(self) -> None:
@@ -143,12 +144,10 @@ class Scene:
         marks = {board.log.stream: board.made for board in self.boards}
 
         def new() -> bool:
-            if not good(self.cell.store.url):
-                return False
             found = dict(rows(self.cell.store.url, "SELECT stream, max(seq) FROM readings GROUP BY stream"))
             return all(found.get(stream, 0) > seq for stream, seq in marks.items())
 
-        await self.timed(name, new, "news of all boards are in the store", 0.1)
+        await self.timed(name, new, "news of all boards are in the store", 0.2)
 
     async def all_written(self) -> None:
         """Readings and RESULTs are in the store."""
