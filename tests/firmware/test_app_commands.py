@@ -50,6 +50,7 @@ from .commanded import (
     there,
 )
 from .lora_board import LoraBoard
+from .lorawan_board import LorawanBoard
 from .network import RealHost
 from .peer import DEFAULT, Board
 from .test_app_ble import link_of
@@ -421,32 +422,53 @@ def test_a_setting_that_a_command_changed_is_taken_back_when_it_cut_the_board_of
 
 
 @pytest.mark.link(
-    "lora", board=BOARD, wire="simulated as above; commands, 20 % lost", host="the shared protocol, in memory"
+    "lora",
+    board=BOARD,
+    wire="simulated: SX127x at register level; commands sent twice, 20 % lost",
+    host="the shared protocol, in memory, behind the same link as gateway",
 )
 def test_over_lora_a_command_acts_once_on_an_air_that_loses(parts: tuple[Path, str, str]) -> None:
+    acts_by_radio(parts, LoraBoard, 1000, {})
+
+
+@pytest.mark.link(
+    "lorawan",
+    board=BOARD,
+    wire="simulated: a modem's AT dialogue, class A; commands sent twice, 20 % lost each way",
+    host="the shared protocol, in memory",
+)
+def test_over_lorawan_a_command_follows_an_uplink_and_acts_once(parts: tuple[Path, str, str]) -> None:
+    acts_by_radio(parts, LorawanBoard, 2000, {"pause_ms": 1000})
+
+
+def acts_by_radio(
+    parts: tuple[Path, str, str], kind: type[LoraBoard] | type[LorawanBoard], period_ms: int, link: dict[str, Any]
+) -> None:
+    """Three commands, each of which a host says twice and again until it has the RESULT."""
     folder, path, micropython = parts
     made: dict[str, Any] = {**copy.deepcopy(DEFAULT), **FAN}
-    made["groups"][0].update(period_ms=1000, tick_ms=1000, max_age_ms=6000)
-    board = LoraBoard(folder, path, micropython, made, 0.2)
+    made["groups"][0].update(period_ms=period_ms, tick_ms=1000, max_age_ms=6 * period_ms)
+    board = kind(folder, path, micropython, made, 0.2, **link)
     board._heap = HEAP
     queue = CommandQueue()
+    sent: list[int] = []
+
+    def answered(cid: int) -> bool:
+        due = queue.next(board.now_ms())
+        for _ in range(2 if due else 0):
+            assert due
+            board.host.command(stream, *due)
+            board.poll()
+            sent.append(cid)
+        return [cid, wire_commands.DONE] in [fields[3:5] for fields in board.memory.fields(RESULT)]
+
     try:
         board.start()
         board.until(lambda: board.memory.streams and len(board.memory.values(0)) >= 3)
         (stream,) = board.memory.streams
-        sent: list[int] = []
-
-        def answered(cid: int) -> bool:
-            due = queue.next(board.now_ms())
-            if due:
-                for _ in range(2):  # as a gateway would that heard it by two ways
-                    board.host.command(stream, *due)
-                    sent.append(cid)
-            return [cid, wire_commands.DONE] in [fields[3:5] for fields in board.memory.fields(RESULT)]
-
         for cid in (1, 2, 3):
             queue.add(cid, [1, 1 << 31], "fan", ["on", cid % 2])
-            board.until(lambda cid=cid: answered(cid))
+            board.until(lambda cid=cid: answered(cid))  # type: ignore[misc]
             queue.settled(cid)
         assert len(sent) >= 6 and switched(folder) == "0101"
     finally:
