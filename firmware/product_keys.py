@@ -16,6 +16,8 @@ from typing import Any
 from meuse_protocol.condition_text import condition_of
 from meuse_protocol.errors import LocalError
 
+Settings = dict[str, Any]
+
 NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,31}")
 DURATION = re.compile(r"(\d+) ?(ms|s|min|h|d)")
 SIZE = re.compile(r"(\d+) ?([kM])B")
@@ -561,3 +563,8 @@ DRIVERS: dict[str, tuple[dict[str, Key], str, int]] = {
     "digital": ({"pins": Key(pins, required=True), **CONTACT}, "", 0),
     "application": ({}, "", 0),
 }
+
+
+def default_of(keys: dict[str, Key], name: str) -> object:
+    """The default of the key whose value is called `name`; None where there is no such key."""
+    return next((k.default for n, k in keys.items() if (k.name or n) == name), None)
