@@ -25,7 +25,8 @@ COUNT = 40
 async def link_of(host: Host, air: Air, **settings: object) -> BleLink:
     """The host's link in this air."""
     link = BleLink(BleSettings(**settings), host.bridge.opened, air, host.bridge.count)  # type: ignore[arg-type]
-    await host._start_link(link)
+    assert host.listening
+    await host.listening._start_link(link)
     return link
 
 

@@ -29,7 +29,8 @@ from tests.host.light_board import LightBoard, until
 
 async def begun(host: Host, air: Air, **settings: object) -> BleLink:
     link = BleLink(BleSettings(**settings), host.bridge.opened, air, host.bridge.count)  # type: ignore[arg-type]
-    await host._start_link(link)
+    assert host.listening
+    await host.listening._start_link(link)
     return link
 
 
