@@ -45,7 +45,7 @@ types: $(READY) ## mypy --strict over host and protocol
 	@$(BIN)/mypy
 
 test: $(READY) lint types ## everything: lint, types, both runtimes, end to end
-	@$(BIN)/python -m pytest -q -n $(JOBS) --dist loadfile
+	@$(BIN)/python -m pytest -q -n $(JOBS) --dist loadfile --no-loadscope-reorder
 
 bench: $(READY) ## readings per second beside other ways, as ratios of one run
 	@$(BIN)/python tests/bench/run.py && $(BIN)/python tests/bench/topics.py && $(BIN)/python tests/bench/commands.py
