@@ -115,6 +115,8 @@ async def at_work(run: Callable[[], object]) -> AsyncIterator[None]:
         yield
     finally:
         task.cancel()
+        ended, _ = await asyncio.wait({task}, timeout=60)
+        assert ended, "it does not end"
         with contextlib.suppress(asyncio.CancelledError):
             await task
 

@@ -81,12 +81,18 @@ class Distributor:
 
     async def run(self) -> None:
         """Until cancelled. Trouble is reported and tried again, never raised."""
+        task = asyncio.create_task(self._run())
+        try:
+            await asyncio.shield(task)
+        finally:
+            await stream.end([task])
+
+    async def _run(self) -> None:
         client = await stream.connect(self._servers, "meuse distributor")
         try:
             await self._serve(client)
         finally:
-            with contextlib.suppress(Exception):  # it may be without any server
-                await client.close()
+            await stream.close(client)
 
     async def _serve(self, client: "Client") -> None:
         import nats.errors
@@ -95,6 +101,7 @@ class Distributor:
         failures = 0
         ready = False
         while True:
+            stream.go_on()
             self._wake.clear()
             try:
                 if not ready:

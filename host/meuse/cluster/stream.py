@@ -5,6 +5,8 @@ distributor's cursor. Each group has one durable consumer per partition with one
 partition is worked on by one worker at a time and in order, whoever asks for it.
 """
 
+import asyncio
+import contextlib
 import logging
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
@@ -33,6 +35,8 @@ ANSWER_S: Final = 2.0
 PING_S: Final = 2
 CONNECT_S: Final = 2
 RECONNECT_S: Final = 0.25
+CLOSE_S: Final = 5.0
+TRIES: Final = 20
 
 # Second net only: what exactly once rests on are expected sequences in the stream and unique keys in the store.
 DUPLICATES_S: Final = 120.0
@@ -69,6 +73,30 @@ def addresses(cluster: ClusterSettings) -> list[str]:
         return list(cluster.servers)
     password = quote(read_password(cluster.password_file, "cluster.password_file"), safe="")
     return [server.replace("@", f":{password}@", 1) for server in cluster.servers]
+
+
+def go_on() -> None:
+    """Raises CancelledError in a task that is to end: a library may have taken that for a timeout of its own."""
+    task = asyncio.current_task()
+    if task is not None and task.cancelling():
+        raise asyncio.CancelledError
+
+
+async def end(tasks: list[asyncio.Task[None]]) -> None:
+    """Cancels until they have ended: a client that connects anew may take one cancellation for itself."""
+    for _ in range(TRIES):
+        waiting = [task for task in tasks if not task.done()]
+        for task in waiting:
+            task.cancel()
+        if waiting:
+            await asyncio.wait(waiting, timeout=1.0)
+
+
+async def close(client: "Client") -> None:
+    """Also one that is without any server, whose goodbye nobody takes."""
+    with contextlib.suppress(Exception):
+        async with asyncio.timeout(CLOSE_S):
+            await client.close()
 
 
 async def connect(servers: list[str], name: str) -> "Client":

@@ -54,18 +54,20 @@ class Worker:
         try:
             log.info("%s: connected to the cluster", self._group)
             await self._made(client)
-            async with asyncio.TaskGroup() as group:
-                for partition in range(self._layout.partitions):
-                    group.create_task(self._partition(client, partition))
+            tasks = [asyncio.create_task(self._partition(client, n)) for n in range(self._layout.partitions)]
+            try:
+                await asyncio.gather(*tasks)
+            finally:
+                await stream.end(tasks)
         finally:
-            with contextlib.suppress(Exception):  # it may be without any server
-                await client.close()
+            await stream.close(client)
 
     async def _made(self, client: "Client") -> None:
         """Until there are stream and consumers."""
         import nats.errors
 
         while True:
+            stream.go_on()
             try:
                 await stream.make(client.jetstream(timeout=stream.ANSWER_S), self._layout)
                 return
@@ -80,6 +82,7 @@ class Worker:
         js = client.jetstream(timeout=stream.ANSWER_S)
         failures = 0
         while True:
+            stream.go_on()
             try:
                 failures = await self._work(js, partition, failures)
             except (nats.errors.Error, TimeoutError, OSError) as error:
@@ -95,6 +98,7 @@ class Worker:
         asking = await js.pull_subscribe_bind(consumer=name, stream=self._layout.name)
         try:
             while True:
+                stream.go_on()
                 try:
                     messages = await asking.fetch(1, timeout=ASK_S)
                 except nats.errors.TimeoutError:
@@ -104,7 +108,8 @@ class Worker:
                     failures = 0 if await self._one(message, partition, failures) else failures + 1
         finally:
             with contextlib.suppress(Exception):  # with the connection it is gone already
-                await asking.unsubscribe()
+                async with asyncio.timeout(stream.CLOSE_S):
+                    await asking.unsubscribe()
 
     async def _one(self, message: "Msg", partition: int, failures: int) -> bool:
         """One batch; True when it had its effect and is acknowledged."""
