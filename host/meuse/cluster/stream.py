@@ -76,14 +76,18 @@ def addresses(cluster: ClusterSettings) -> list[str]:
 
 
 def go_on() -> None:
-    """Raises CancelledError in a task that is to end: a library may have taken that for a timeout of its own."""
+    """Raises CancelledError in a task that is to end, and may not know.
+
+    The client waits with asyncio.wait_for, which before Python 3.12 returns a result that comes together with a
+    cancellation, and forgets the cancellation.
+    """
     task = asyncio.current_task()
     if task is not None and task.cancelling():
         raise asyncio.CancelledError
 
 
 async def end(tasks: list[asyncio.Task[None]]) -> None:
-    """Cancels until they have ended: a client that connects anew may take one cancellation for itself."""
+    """Cancels until they have ended: one cancellation may be forgotten, see `go_on`."""
     for _ in range(TRIES):
         waiting = [task for task in tasks if not task.done()]
         for task in waiting:

@@ -26,7 +26,7 @@ from meuse.decode import Block
 from meuse.errors import JournalError
 from meuse.journal.threads import Journal
 from meuse.lake.files import journal_id
-from meuse.links.broker import BrokerConnection, Publishing, Will
+from meuse.links.broker import Will
 from meuse.links.steady import Steady
 from meuse.settings import BrokerAddress
 from meuse.topics import forms, homeassistant, progress
@@ -34,17 +34,12 @@ from meuse.topics.forms import Timed
 from meuse.topics.lane import Entry, Lane
 from meuse.topics.latest import Latest
 from meuse.topics.names import HOST, HOST_STATE, LATEST, ROOT, moment
+from meuse.topics.outbox import IDLE_S, Outbox
 from meuse.topics.reader import TAKE_RECORDS, Message, Reader, Taken
 from meuse.topics.shelf import Shelf
 from meuse.topics.watch import Watch, heard_before
 
 log = logging.getLogger(__name__)
-
-# Messages on their way to the broker: enough to hide its answer behind the next ones.
-WINDOW: Final = 100
-
-# Messages handed over before the event loop may do something else: 1 to 2 ms.
-BURST: Final = 16
 
 # Progress is written so often; what was published since is published again after a crash.
 SAVE_S: Final = 1.0
@@ -58,10 +53,6 @@ SHELVE_S: Final = 30.0
 RESTORE_RECORDS: Final = 20_000
 
 LATEST_S: Final = 0.5
-IDLE_S: Final = 1.0
-
-# A broker that acknowledges nothing for so long is given up, and tried anew.
-ANSWER_S: Final = 30.0
 
 
 @dataclass(frozen=True)
@@ -72,15 +63,6 @@ class Options:
     silent_after_ms: int
     raw: bool
     discovery: str  # prefix, or empty
-
-
-@dataclass(slots=True)
-class _Sent:
-    """One message that is not acknowledged yet: of a record, or retained."""
-
-    at: float
-    entry: Entry | None
-    retained: Message | None
 
 
 class Publisher:
@@ -102,8 +84,7 @@ class Publisher:
         self._broker = broker
         self._secure = secure
         self._steady = Steady(f"topics: broker {broker.host}:{broker.port}", log)
-        self._connection: BrokerConnection | None = None
-        self._unacknowledged: dict[int, _Sent] = {}
+        self._connected = False
         self._wake = asyncio.Event()
         self._latest = Latest()
         self._news: set[str] = set()  # devices whose latest values changed
@@ -111,7 +92,6 @@ class Publisher:
         self._announced: set[tuple[str, str]] = set()
         self._beside_due = True  # events or gaps may have come
         self._changed = False
-        self._burst = 0
         self._shelved_at = 0.0
         self._failed: alarms.Alerts = {}
         self._began_ms = clock.utc_ms()
@@ -166,7 +146,7 @@ class Publisher:
 
     @property
     def connected(self) -> bool:
-        return self._connection is not None
+        return self._connected
 
     # -- beside the broker
 
@@ -271,75 +251,67 @@ class Publisher:
         for lane in (self._live, self._events, self._gaps):
             lane.restart()
         self._backlog.restart(0)  # the other lane will note some again that this one has passed
-        self._unacknowledged.clear()
         self._beside_due = True
-        will = Will(HOST_STATE, self._host_state("offline"))
-        publishing = Publishing(self._acknowledged, WINDOW, will)
-        connection = BrokerConnection(self._broker, self._secure, _ignore, self._wake.set, publishing)
+        last = Will(HOST_STATE, self._host_state("offline"))
+        outbox = Outbox(self._broker, self._secure, last, self._wake)
         flowing: asyncio.Task[None] | None = None
         try:
-            await connection.open()
-            self._connection = connection
+            await outbox.open()
+            self._connected = True
             self._steady.connected()
             self._shelf.put(HOST_STATE, self._host_state("online"))
             self._shelf.again()
-            flowing = asyncio.create_task(self._flow(connection))
-            ends: set[asyncio.Future[Any]] = {flowing, connection.lost}
+            flowing = asyncio.create_task(self._flow(outbox))
+            ends: set[asyncio.Future[Any]] = {flowing, outbox.lost}
             await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
             if flowing.done():
                 flowing.result()
-            return connection.lost.result()
+            return outbox.lost.result()
         except OSError as error:
             return error.strerror or str(error)
         finally:
-            self._connection = None
+            self._connected = False
             if flowing is not None:
                 flowing.cancel()
                 await asyncio.gather(flowing, return_exceptions=True)
-            if connection.writable:
-                connection.publish(*will, qos=1, retain=True)
-            connection.close()
+            outbox.close(Message(*last))
 
     def _host_state(self, presence: str) -> bytes:
         """Written at the beginning, since the broker says the last word."""
         return forms.to_json({"presence": presence, "started_at": moment(self._began_ms)})
 
-    def _acknowledged(self, number: int) -> None:
-        """A PUBACK came."""
-        sent = self._unacknowledged.pop(number, None)
-        if sent is None:
-            return
+    def _has(self, entry: Entry | None, message: Message) -> None:
+        """The broker has a message: of a record, or a retained one."""
         self.published += 1
-        if sent.entry is not None:
-            sent.entry.left -= 1
-        elif sent.retained is not None:
-            self._shelf.acknowledged(*sent.retained)
+        if entry is not None:
+            entry.left -= 1
+        else:
+            self._shelf.acknowledged(*message)
         self._changed = True
-        self._wake.set()
 
-    async def _flow(self, connection: BrokerConnection) -> None:
+    async def _flow(self, outbox: Outbox) -> None:
         """What is most wanted first, again and again."""
         while True:
             self._wake.clear()
             try:
-                moved = await self._publish_shelf(connection)
-                moved += await self._publish_beside(connection)
-                moved += await self._publish_live(connection)
-                moved += await self._publish_backlog(connection)
+                moved = await self._publish_shelf(outbox)
+                moved += await self._publish_beside(outbox)
+                moved += await self._publish_live(outbox)
+                moved += await self._publish_backlog(outbox)
             except JournalError:  # told by the commit queue
                 moved = 0
             self._settle()
             if not moved:
-                await self._wait(LATEST_S if self._news else IDLE_S)
+                await outbox.wait(LATEST_S if self._news else IDLE_S)
 
-    async def _publish_shelf(self, connection: BrokerConnection) -> int:
+    async def _publish_shelf(self, outbox: Outbox) -> int:
         now = time.monotonic()
         if self._news and now - self._latest_at >= LATEST_S:
             self._latest_at = now
             self._put_latest()
         count = 0
         for topic, payload in self._shelf.take(TAKE_RECORDS):
-            await self._publish(connection, Message(topic, payload), None)
+            await self._publish(outbox, Message(topic, payload), None)
             count += 1
         return count
 
@@ -348,7 +320,7 @@ class Publisher:
             self._shelf.put(*self._latest.message(device, self._clock.utc_ms()))
         self._news.clear()
 
-    async def _publish_beside(self, connection: BrokerConnection) -> int:
+    async def _publish_beside(self, outbox: Outbox) -> int:
         """Events and gaps."""
         if not self._beside_due:
             return 0
@@ -358,11 +330,11 @@ class Publisher:
             found = await self._journal.read(partial(read, after=lane.read))
             self._beside_due = self._beside_due or len(found) >= TAKE_RECORDS
             for taken in found:
-                await self._publish_taken(connection, lane, taken)
+                await self._publish_taken(outbox, lane, taken)
             count += len(found)
         return count
 
-    async def _publish_live(self, connection: BrokerConnection) -> int:
+    async def _publish_live(self, outbox: Outbox) -> int:
         lane = self._live
         if self._journal.last_id <= lane.read:
             return 0
@@ -373,11 +345,11 @@ class Publisher:
         for taken in batch.taken:
             if taken.late:
                 self._late.add(taken.id)
-            await self._publish_taken(connection, lane, taken)
+            await self._publish_taken(outbox, lane, taken)
         await self._resolve(batch.resolved)
         return len(batch.taken) + (batch.passed > 0)
 
-    async def _publish_backlog(self, connection: BrokerConnection) -> int:
+    async def _publish_backlog(self, outbox: Outbox) -> int:
         """One step only: then whatever is young goes first again."""
         lane = self._backlog
         if lane.idle and not progress.clipped(self._late, lane.read + 1, 1):
@@ -392,7 +364,7 @@ class Publisher:
                 if id not in there:
                     self._late.discard(id)
         for taken in batch.taken:
-            await self._publish_taken(connection, lane, taken)
+            await self._publish_taken(outbox, lane, taken)
         lane.read = batch.passed
         await self._resolve(batch.resolved)
         return 1
@@ -405,7 +377,7 @@ class Publisher:
                 await self._journal.read(partial(self._reader.resolved, streams=streams, first=first, last=last))
             )
 
-    async def _publish_taken(self, connection: BrokerConnection, lane: Lane, taken: Taken) -> None:
+    async def _publish_taken(self, outbox: Outbox, lane: Lane, taken: Taken) -> None:
         if taken.waits:
             self._waiting.add(taken.id)
             if lane is self._backlog:
@@ -414,7 +386,7 @@ class Publisher:
             self._take_readings(*taken.readings)
         entry = lane.add(taken.id, len(taken.messages))
         for message in taken.messages:
-            await self._publish(connection, message, entry)
+            await self._publish(outbox, message, entry)
 
     def _take_readings(self, block: Block, when: Timed) -> None:
         origin = self._reader.facts.origin(block.stored.stream)
@@ -429,27 +401,9 @@ class Publisher:
                 self._announced.add((origin.device, channel))
                 self._shelf.put(*homeassistant.message(self._options.discovery, origin, channel, unit, flags))
 
-    async def _publish(self, connection: BrokerConnection, message: Message, entry: Entry | None) -> None:
+    async def _publish(self, outbox: Outbox, message: Message, entry: Entry | None) -> None:
         """As soon as there is room; `entry`: of a record, None: retained."""
-        while len(self._unacknowledged) >= WINDOW or not connection.writable:
-            self._wake.clear()
-            await self._wait(IDLE_S)
-        if self._burst >= BURST:  # boards come first
-            self._burst = 0
-            await asyncio.sleep(0)
-        self._burst += 1
-        retained = None if entry is not None else message
-        number = connection.publish(message.topic, message.payload, qos=1, retain=retained is not None)
-        self._unacknowledged[number] = _Sent(time.monotonic(), entry, retained)
-
-    async def _wait(self, seconds: float) -> None:
-        """Until something happens; OSError when the broker owes an answer for too long."""
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(seconds):
-                await self._wake.wait()
-        oldest = next(iter(self._unacknowledged.values()), None)
-        if oldest is not None and time.monotonic() - oldest.at > ANSWER_S:
-            raise OSError("the broker acknowledges nothing")
+        await outbox.publish(message, entry is None, partial(self._has, entry, message))
 
     def _settle(self) -> None:
         """What the broker has need not be read again."""
@@ -469,7 +423,3 @@ def _origin_in(topic: str) -> Origin | None:
 
 def _copy(ids: RangeSet) -> RangeSet:
     return RangeSet.from_bytes(ids.to_bytes())
-
-
-def _ignore(topic: str, payload: bytes) -> None:
-    """Nothing is subscribed to."""

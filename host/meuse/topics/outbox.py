@@ -1,0 +1,98 @@
+"""Messages on their way to the broker over one connection: QoS 1, so many at a time, each told of once it is there."""
+
+import asyncio
+import contextlib
+import ssl
+import time
+from collections.abc import Callable
+from typing import Final, NamedTuple
+
+from meuse.links.broker import BrokerConnection, Publishing, Will
+from meuse.settings import BrokerAddress
+from meuse.topics.reader import Message
+
+# Messages on their way to the broker: enough to hide its answer behind the next ones.
+WINDOW: Final = 100
+
+# Messages handed over before the event loop may do something else: 1 to 2 ms.
+BURST: Final = 16
+
+# How long nothing may happen before one looks again.
+IDLE_S: Final = 1.0
+
+# A broker that acknowledges nothing for so long is given up, and tried anew.
+ANSWER_S: Final = 30.0
+
+# Called once the broker has the message.
+Done = Callable[[], None]
+
+
+class _Sent(NamedTuple):
+    at: float
+    done: Done
+
+
+class Outbox:
+    """Used once: `await open()`, then publish until `lost` says why the connection has ended.
+
+    `wake` is set whenever something has come or gone: a PUBACK, room to write, the end.
+    """
+
+    def __init__(
+        self, broker: BrokerAddress, secure: ssl.SSLContext | None, will: Will | None, wake: asyncio.Event
+    ) -> None:
+        self._wake = wake
+        self._burst = 0
+        self._sent: dict[int, _Sent] = {}
+        publishing = Publishing(self._acknowledged, WINDOW, will)
+        self._connection = BrokerConnection(broker, secure, _ignore, wake.set, publishing)
+        self._connection.lost.add_done_callback(lambda _: wake.set())
+
+    async def open(self) -> None:
+        """Raises OSError that says why not."""
+        await self._connection.open()
+
+    @property
+    def lost(self) -> asyncio.Future[str]:
+        return self._connection.lost
+
+    async def publish(self, message: Message, retain: bool, done: Done) -> None:
+        """As soon as there is room; OSError when the connection is gone, or the broker owes an answer for too long."""
+        while len(self._sent) >= WINDOW or not self._connection.writable:
+            if self.lost.done():
+                raise OSError(self.lost.result())
+            self._wake.clear()
+            await self.wait(IDLE_S)
+        if self._burst >= BURST:  # boards come first
+            self._burst = 0
+            await asyncio.sleep(0)
+        self._burst += 1
+        number = self._connection.publish(message.topic, message.payload, qos=1, retain=retain)
+        self._sent[number] = _Sent(time.monotonic(), done)
+
+    async def wait(self, seconds: float) -> None:
+        """Until something happens; OSError when the broker owes an answer for too long."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._wake.wait()
+        oldest = next(iter(self._sent.values()), None)
+        if oldest is not None and time.monotonic() - oldest.at > ANSWER_S:
+            raise OSError("the broker acknowledges nothing")
+
+    def close(self, last: Message | None = None) -> None:
+        """Say goodbye, with a last retained word if it can still be said; nothing is told any more."""
+        self._sent.clear()
+        if last is not None and self._connection.writable:
+            self._connection.publish(*last, qos=1, retain=True)
+        self._connection.close()
+
+    def _acknowledged(self, number: int) -> None:
+        """A PUBACK came."""
+        sent = self._sent.pop(number, None)
+        if sent is not None:
+            sent.done()
+            self._wake.set()
+
+
+def _ignore(topic: str, payload: bytes) -> None:
+    """Nothing is subscribed to."""
