@@ -78,7 +78,7 @@ class Broker:
     def _mosquitto(self) -> list[str]:
         binary, config = program("mosquitto", "mosquitto"), self.folder / "mosquitto.conf"
         lines = [f"listener {self.port} 127.0.0.1", "persistence false"]
-        lines.append("max_queued_messages 0")  # all: beyond 1,000 it drops what a slow listener of ours has not read yet
+        lines.append("max_queued_messages 0")  # no limit: it drops what a slow listener of ours has not read yet
         lines += ["user root"] if os.geteuid() == 0 else []  # else it becomes one who may not read the folder
         if self._users:
             passwords = self.folder / "passwords"

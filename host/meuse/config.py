@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from meuse import strict
+from meuse.cluster.stream import GROUPS, TOPICS
 from meuse.errors import ConfigError
 from meuse.keys import DEVICE_ID
 from meuse.settings import (
@@ -112,6 +113,8 @@ def read_settings(table: dict[str, Any], name: str) -> Settings:
     _check_mqtt(settings.mqtt, f"{name}: mqtt")
     _check_database(settings.store, f"{name}: store")
     _check_cluster(settings.cluster, f"{name}: cluster")
+    if settings.cluster.servers and TOPICS in settings.cluster.groups:
+        _check_topics_group(settings, f"{name}: cluster.groups")
     for number, broker in enumerate(settings.mqtt_link):
         _check_mqtt_link(broker, settings.mqtt, f"{name}: mqtt_link[{number}]")
     if settings.access.nats:
@@ -283,6 +286,21 @@ def _check_cluster(cluster: ClusterSettings, where: str) -> None:
             raise ConfigError(f"{where}.servers: not the address of a NATS server", "for example nats://10.0.0.1:4222")
     if not re.fullmatch(r"[a-z0-9][a-z0-9-]{0,31}", cluster.name):
         raise ConfigError(f"{where}.name = {cluster.name!r} is no name", "small letters, digits and -, such as meuse")
+    for group in cluster.groups:
+        if group not in GROUPS or cluster.groups.count(group) > 1:
+            raise ConfigError(f"{where}.groups: {group!r} is no group, or named twice", f"of {', '.join(GROUPS)}")
+    if not cluster.groups:
+        raise ConfigError(f"{where}.groups names nobody to distribute to", 'such as ["store"], or leave it out')
+
+
+def _check_topics_group(settings: Settings, where: str) -> None:
+    """Its workers reach the broker by themselves, and find in the journal what a batch does not say."""
+    if not settings.mqtt.url:
+        advice = "name one in [mqtt] url; the embedded one belongs to its host"
+        raise ConfigError(f"{where}: workers that publish topics need a broker", advice)
+    if not settings.journal.url:
+        advice = 'name its database in [journal] url, or leave "topics" out'
+        raise ConfigError(f"{where}: workers that publish topics need a journal that they can reach", advice)
 
 
 def _check_mqtt_link(link: MqttLinkSettings, mqtt: MqttSettings, where: str) -> None:

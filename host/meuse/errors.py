@@ -5,6 +5,7 @@ HostError               status 1  something failed
 ├── NotReachable        status 3  a board, a port or another process does not answer
 └── JournalError        status 1  the journal cannot be opened or written
     └── JournalBusy     status 1  another process holds the journal
+LaterError is a HostError too, of which whoever raises it tells people by itself.
 """
 
 
@@ -29,6 +30,10 @@ class NotReachable(HostError):
     """Something that should answer does not."""
 
     status = 3
+
+
+class LaterError(HostError):
+    """What was asked for has to wait for something that is told elsewhere."""
 
 
 class JournalError(HostError):

@@ -221,7 +221,7 @@ class Host:
     async def _start_readers(self) -> None:
         """Those that are not wanted any more wait for nothing; with a shared journal another host may want them."""
         wanted = {
-            store_task.CURSOR: self._store if self.settings.store.url and not self.settings.cluster.servers else None,
+            store_task.CURSOR: self._store if self.settings.store.url and not self._by_workers(stream.STORE) else None,
             distributor.CURSOR: self._distributor if self.settings.cluster.servers else None,
             backlog.CURSOR: self._upstream if self.settings.upstream.url else None,
         }
@@ -243,8 +243,13 @@ class Host:
         stream.driver()
         layout = stream.Layout(cluster.name, cluster.partitions, cluster.replicas, cluster.max_bytes)
         servers, trouble = stream.addresses(cluster), self._trouble("cluster", "distributing again")
-        self.distributor = Distributor(self.journal, servers, layout, self.clock.utc_ms, trouble)
+        self.distributor = Distributor(self.journal, servers, layout, cluster.groups, self.clock.utc_ms, trouble)
         return self.distributor.run
+
+    def _by_workers(self, group: str) -> bool:
+        """Whether a group of workers does it, and not the host."""
+        cluster = self.settings.cluster
+        return bool(cluster.servers) and group in cluster.groups
 
     def _upstream(self) -> Callable[[], Coroutine[Any, Any, None]]:
         self.upstream = Upstream(self.settings.upstream, self.data, self.journal, self.bridge, self.clock)
@@ -283,7 +288,7 @@ class Host:
         address = self.broker.access.address() if self.broker else broker.address(mqtt, "mqtt")
         secure = broker.secure(mqtt, "mqtt") if address.tls else None
         live_ms, silent_ms = parse_duration(mqtt.live_within), parse_duration(mqtt.silent_after)
-        options = Options(live_ms, silent_ms, mqtt.raw, mqtt.discovery)
+        options = Options(live_ms, silent_ms, mqtt.raw, mqtt.discovery, self._by_workers(stream.TOPICS))
         if mqtt.commands:
             ours = broker.address_for_commands(mqtt, address)
             self._make_command_topics = partial(CommandTopics, self.journal, self.bridge, self.desk, ours, secure)

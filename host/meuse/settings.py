@@ -255,6 +255,10 @@ class ClusterSettings:
         metadata=about("NATS servers to distribute records over, nats://USER:PASSWORD@HOST:PORT; empty: none"),
     )
     password_file: str = field(default="", metadata=about("file that holds the password of the user in the addresses"))
+    groups: list[str] = field(
+        default_factory=lambda: ["store"],
+        metadata=about('who each batch goes to: workers that write to the "store", workers that publish "topics"'),
+    )
     name: str = field(default="meuse", metadata=about("name of the stream, and first word of its subjects"))
     partitions: int = field(default=8, metadata=about("so many batches are worked on at a time", low=1, high=256))
     replicas: int = field(default=3, metadata=about("servers that keep each batch", low=1, high=5))

@@ -12,7 +12,7 @@ from meuse import catalog
 from meuse.catalog import Origin
 from meuse.cluster import batch, distributor
 from meuse.cluster.distributor import Distributor
-from meuse.cluster.stream import Layout
+from meuse.cluster.stream import STORE, Group, Layout
 from meuse.cluster.worker import Effect, Worker
 from meuse.decode import Stored
 from meuse.delivery import Delivery
@@ -99,14 +99,14 @@ def layout(name: str, max_bytes: int = 1 << 26) -> Layout:
 
 @asynccontextmanager
 async def distributing(fleet: Fleet, cluster: Cluster, where: Layout) -> AsyncIterator[Distributor]:
-    one = Distributor(fleet.journal, cluster.urls, where, lambda: NOON_MS, lambda trouble: None)
+    one = Distributor(fleet.journal, cluster.urls, where, [STORE], lambda: NOON_MS, lambda trouble: None)
     async with at_work(one.run):
         yield one
 
 
 @asynccontextmanager
 async def working(cluster: Cluster, where: Layout, effect: Effect) -> AsyncIterator[Worker]:
-    one = Worker("store", cluster.urls, where, effect)
+    one = Worker(Group(STORE), cluster.urls, where, effect)
     async with at_work(one.run):
         yield one
 

@@ -25,13 +25,17 @@ from tests.topics_listener import Listener, validate
 
 
 class Cable:
-    """Between host and broker: carries bytes until it is cut, in the middle of whatever is under way."""
+    """Between host and broker: carries bytes until it is cut, in the middle of whatever is under way.
+
+    Who calls again is connected again, while it is `plugged`.
+    """
 
     def __init__(self, port: int) -> None:
         self._port = port
         self._writers: set[asyncio.StreamWriter] = set()
         self.carried = 0  # bytes to the broker
         self.connections = 0
+        self.plugged = True
 
     async def open(self) -> int:
         """Its own port."""
@@ -41,6 +45,9 @@ class Cable:
 
     async def _joined(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.connections += 1
+        if not self.plugged:
+            writer.transport.abort()
+            return
         far_reader, far_writer = await asyncio.open_connection("127.0.0.1", self._port)
         self._writers |= {writer, far_writer}
         await asyncio.gather(

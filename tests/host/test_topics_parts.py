@@ -57,7 +57,7 @@ def test_ranges_are_clipped_to_what_one_step_reads() -> None:
     assert progress.clipped(ids, 1, 100) == [(5, 6), (9, 9), (100, 104)]
     assert progress.clipped(ids, 105, 100) == [(105, 204)]
     assert progress.clipped(ids, 5_001, 100) == []
-    state = progress.Progress(9_000, ids, RangeSet(), 0, 0, 0)
+    state = progress.Progress(9_000, ids, RangeSet(), 0, 0, 0, RangeSet(), progress.NEVER)
     assert state.safe == 4 and state._replace(late=RangeSet()).safe == 9_000
 
 

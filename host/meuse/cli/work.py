@@ -11,6 +11,10 @@ class Group(StrEnum):
     """What the workers of a group do with every batch."""
 
     STORE = "store"
+    TOPICS = "topics"
+
+
+HELP = "store: write readings to the PostgreSQL of store.url; topics: publish them at the broker of mqtt.url."
 
 
 def register(app: typer.Typer) -> None:
@@ -18,7 +22,7 @@ def register(app: typer.Typer) -> None:
 
 
 def work(
-    group: Annotated[Group, typer.Argument(help="store: write readings to the PostgreSQL of store.url.")],
+    group: Annotated[Group, typer.Argument(help=HELP)],
     config: Annotated[Path | None, typer.Option(help="Settings; without it ./meuse.toml if there is one.")] = None,
     seconds: Annotated[float | None, typer.Option("--for", help="Stop by itself after so many seconds.", min=0)] = None,
 ) -> None:

@@ -62,12 +62,14 @@ class Distributor:
         journal: Journal,
         servers: list[str],
         layout: Layout,
+        groups: list[str],
         utc_ms: Callable[[], int],
         report: Report,
     ) -> None:
         self._journal = journal
         self._servers = servers
         self._layout = layout
+        self._group_names = groups
         self._utc_ms = utc_ms
         self._report = report
         self._wake = asyncio.Event()
@@ -128,8 +130,9 @@ class Distributor:
         """Begin behind what the workers are done with; the stream says what of it need not be sent again."""
         from nats.js.errors import NotFoundError
 
-        await stream.make(js, self._layout)
         self._id = await self._journal.read(journal_id)
+        self._groups = [stream.group_of(name, self._id) for name in self._group_names]
+        await stream.make(js, self._layout, self._groups)
         self._read = await self._journal.read(lambda db: catalog.position(db, CURSOR))
         self._open.clear()
         self._ends.clear()
@@ -205,8 +208,8 @@ class Distributor:
         """partition -> every group has acknowledged its messages up to this sequence."""
         floors: dict[int, int] = {}
         for partition in range(self._layout.partitions):
-            for group in stream.GROUPS:
-                info = await js.consumer_info(self._layout.name, stream.durable(group, partition))
+            for group in self._groups:
+                info = await js.consumer_info(self._layout.name, group.durable(partition))
                 floor = (info.ack_floor.stream_seq if info.ack_floor else 0) or 0
                 floors[partition] = min(floor, floors.get(partition, floor))
         return floors

@@ -1,14 +1,14 @@
 """The stream and its consumers as they must be, and the connection to the cluster; everything that is said to NATS.
 
 Nothing is ever dropped by the stream: without an age, and full, it takes no more (`discard` new), which holds the
-distributor's cursor. Each group has one durable consumer per partition with one unacknowledged batch at most, so a
-partition is worked on by one worker at a time and in order, whoever asks for it.
+distributor's cursor. Each group of workers has one durable consumer per partition with one unacknowledged batch at
+most, so a partition is worked on by one worker at a time and in order, whoever asks for it.
 """
 
 import asyncio
 import contextlib
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from urllib.parse import quote
 
@@ -22,7 +22,9 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-GROUPS: Final = ("store",)
+STORE: Final = "store"
+TOPICS: Final = "topics"
+GROUPS: Final = (STORE, TOPICS)
 
 # Who has not acknowledged a batch, nor said that it works on it, for so long is taken for dead.
 ACK_WAIT_S: Final = 5.0
@@ -55,8 +57,20 @@ class Layout(NamedTuple):
         return f"{self.name}.batches.{journal}.{partition}"
 
 
-def durable(group: str, partition: int) -> str:
-    return f"{group}-{partition}"
+class Group(NamedTuple):
+    """Workers of whom one gets each batch, be it of any journal or of this one."""
+
+    name: str
+    journal: str = "*"
+
+    def durable(self, partition: int) -> str:
+        """Name of its consumer of a partition."""
+        return f"{self.name}-{partition}" if self.journal == "*" else f"{self.name}-{self.journal}-{partition}"
+
+
+def group_of(name: str, journal: str) -> Group:
+    """The store takes from everybody; what is published has its place in a journal, which its workers read."""
+    return Group(name, journal) if name == TOPICS else Group(name)
 
 
 def driver() -> None:
@@ -138,8 +152,8 @@ async def connect(servers: list[str], name: str) -> "Client":
     return client
 
 
-async def make(js: "JetStreamContext", layout: Layout) -> None:
-    """Stream and consumers, where they are not there yet; raises what NATS raises."""
+async def make(js: "JetStreamContext", layout: Layout, groups: Sequence[Group]) -> None:
+    """The stream and these groups' consumers, where they are not there yet; raises what NATS raises."""
     from nats.js import api
 
     wanted = api.StreamConfig(
@@ -153,18 +167,18 @@ async def make(js: "JetStreamContext", layout: Layout) -> None:
         duplicate_window=DUPLICATES_S,
     )
     await _there(lambda: js.stream_info(layout.name), lambda: js.add_stream(wanted))
-    for group in GROUPS:
+    for group in groups:
         for partition in range(layout.partitions):
             await _consumer(js, layout, group, partition)
 
 
-async def _consumer(js: "JetStreamContext", layout: Layout, group: str, partition: int) -> None:
+async def _consumer(js: "JetStreamContext", layout: Layout, group: Group, partition: int) -> None:
     from nats.js import api
 
-    name = durable(group, partition)
+    name = group.durable(partition)
     wanted = api.ConsumerConfig(
         durable_name=name,
-        filter_subject=layout.subject("*", partition),
+        filter_subject=layout.subject(group.journal, partition),
         ack_policy=api.AckPolicy.EXPLICIT,
         ack_wait=ACK_WAIT_S,
         max_ack_pending=1,

@@ -11,9 +11,9 @@ from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Final
 
 from meuse.cluster import batch, stream
-from meuse.cluster.stream import Layout
+from meuse.cluster.stream import Group, Layout
 from meuse.delivery import Delivery
-from meuse.errors import HostError
+from meuse.errors import HostError, LaterError
 
 if TYPE_CHECKING:
     from nats.aio.client import Client
@@ -40,7 +40,7 @@ Effect = Callable[[Delivery], Awaitable[object]]
 class Worker:
     """Run `run()` until it is cancelled."""
 
-    def __init__(self, group: str, servers: list[str], layout: Layout, effect: Effect) -> None:
+    def __init__(self, group: Group, servers: list[str], layout: Layout, effect: Effect) -> None:
         self._group = group
         self._servers = servers
         self._layout = layout
@@ -50,9 +50,9 @@ class Worker:
 
     async def run(self) -> None:
         """Trouble with cluster or effect is told and tried again, never raised."""
-        client = await stream.connect(self._servers, f"meuse worker {self._group}")
+        client = await stream.connect(self._servers, f"meuse worker {self._group.name}")
         try:
-            log.info("%s: connected to the cluster", self._group)
+            log.info("%s: connected to the cluster", self._group.name)
             await self._made(client)
             tasks = [asyncio.create_task(self._partition(client, n)) for n in range(self._layout.partitions)]
             try:
@@ -69,7 +69,7 @@ class Worker:
         while True:
             stream.go_on()
             try:
-                await stream.make(client.jetstream(timeout=stream.ANSWER_S), self._layout)
+                await stream.make(client.jetstream(timeout=stream.ANSWER_S), self._layout, [self._group])
                 return
             except (nats.errors.Error, TimeoutError, OSError) as error:
                 log.debug("cluster: %r", error)
@@ -94,7 +94,7 @@ class Worker:
         """While the subscription holds."""
         import nats.errors
 
-        name = stream.durable(self._group, partition)
+        name = self._group.durable(partition)
         asking = await js.pull_subscribe_bind(consumer=name, stream=self._layout.name)
         try:
             while True:
@@ -117,7 +117,8 @@ class Worker:
         try:
             await self._effect(batch.decode(message.data))
         except (HostError, ValueError) as error:
-            self._note(partition, str(error))
+            if not isinstance(error, LaterError):
+                self._note(partition, str(error))
             await message.nak(delay=min(FIRST_S * 2 ** min(failures, 8), LONGEST_S))
             return False
         finally:
@@ -131,12 +132,12 @@ class Worker:
         """Said once for all partitions, when the first fails and when none does any more."""
         if trouble:
             if not self._failing:
-                log.error("%s: %s; batches wait in the cluster meanwhile", self._group, trouble)
+                log.error("%s: %s; batches wait in the cluster meanwhile", self._group.name, trouble)
             self._failing.add(partition)
         elif partition in self._failing:
             self._failing.discard(partition)
             if not self._failing:
-                log.warning("%s: working again", self._group)
+                log.warning("%s: working again", self._group.name)
 
 
 async def _keep(message: "Msg") -> None:

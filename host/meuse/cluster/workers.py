@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import json
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
@@ -9,12 +10,20 @@ from contextlib import asynccontextmanager
 from meuse import foreground, postgres
 from meuse.clock import Clock
 from meuse.cluster import stream
+from meuse.cluster.stream import Group
 from meuse.cluster.worker import Effect, Worker
+from meuse.config import parse_duration
 from meuse.errors import ConfigError
+from meuse.journal.place import place_of
+from meuse.journal.shared import PostgresJournal
+from meuse.lake.files import journal_id
+from meuse.links import broker
 from meuse.postgres import Address
 from meuse.settings import Settings
 from meuse.store.connection import StoreError
 from meuse.store.writer import Store
+from meuse.topics.reader import Reader
+from meuse.topics.workers import TopicsWorker
 
 # Connections of one worker to the store: while one waits for its commit the other decodes.
 STORES = 2
@@ -23,38 +32,70 @@ STORES = 2
 SWEEP_S = 60.0
 
 
-def run(group: str, found: Settings, seconds: float | None) -> int:
+def run(name: str, found: Settings, seconds: float | None) -> int:
     """Work until told to stop; 0. What is under way is then finished, or left to another worker."""
+    groups = found.cluster.groups
     if not found.cluster.servers:
         raise ConfigError("cluster.servers names no server", "list the cluster's NATS servers in meuse.toml")
-    if not found.store.url:
+    if name not in groups:
+        advice = f"write groups = {json.dumps([*groups, name])} in [cluster], for the hosts too"
+        raise ConfigError(f"nothing is distributed to the group {name}", advice)
+    if name == stream.STORE and not found.store.url:
         raise ConfigError("store.url is missing", "name the PostgreSQL server in meuse.toml")
     stream.driver()
     postgres.errors()  # says what is missing
     foreground.log_to_stderr(found.host.log)
-    return asyncio.run(_run(group, found, seconds))
+    return asyncio.run(_run(name, found, seconds))
 
 
-async def _run(group: str, found: Settings, seconds: float | None) -> int:
-    cluster = found.cluster
-    layout = stream.Layout(cluster.name, cluster.partitions, cluster.replicas, cluster.max_bytes)
-    servers = stream.addresses(cluster)
+async def _run(name: str, found: Settings, seconds: float | None) -> int:
     stop = foreground.stop_signals()
-    async with storing(Address(found.store.url, found.store.password_file, found.store.ca, "store")) as effect:
-        working = asyncio.create_task(Worker(group, servers, layout, effect).run())
-        stopped = asyncio.create_task(stop.wait())
-        await asyncio.wait({working, stopped}, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
-        for task in (working, stopped):
-            task.cancel()
-        for ended in await asyncio.gather(working, stopped, return_exceptions=True):
-            if isinstance(ended, Exception):
-                raise ended
+    working, stopped = asyncio.create_task(work(name, found)), asyncio.create_task(stop.wait())
+    await asyncio.wait({working, stopped}, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+    for task in (working, stopped):
+        task.cancel()
+    for ended in await asyncio.gather(working, stopped, return_exceptions=True):
+        if isinstance(ended, Exception):
+            raise ended
     return 0
 
 
+async def work(name: str, found: Settings) -> None:
+    """As one worker of a group, until cancelled."""
+    cluster = found.cluster
+    layout = stream.Layout(cluster.name, cluster.partitions, cluster.replicas, cluster.max_bytes)
+    servers = stream.addresses(cluster)
+    async with storing(found) if name == stream.STORE else publishing(found) as (group, effect):
+        await Worker(group, servers, layout, effect).run()
+
+
 @asynccontextmanager
-async def storing(where: Address) -> AsyncIterator[Effect]:
+async def publishing(found: Settings) -> AsyncIterator[tuple[Group, Effect]]:
+    """The effect of the group `topics`: messages at a broker."""
+    address = place_of(found).address
+    assert address is not None, "config.py makes sure of it"
+    to, clock = broker.address(found.mqtt, "mqtt"), Clock()
+    secure = broker.secure(found.mqtt, "mqtt") if to.tls else None
+    journal = PostgresJournal(address)
+    await journal.start(clock.utc_ms())
+    try:
+        whose = await journal.read(journal_id)
+        reader = Reader(whose, parse_duration(found.mqtt.live_within), found.mqtt.raw)
+        worker = TopicsWorker(journal, reader, clock, to, secure)
+        connecting = asyncio.create_task(worker.run(), name="broker")
+        try:
+            yield stream.group_of(stream.TOPICS, whose), worker.publish
+        finally:
+            connecting.cancel()
+            await asyncio.gather(connecting, return_exceptions=True)
+    finally:
+        await journal.close()
+
+
+@asynccontextmanager
+async def storing(found: Settings) -> AsyncIterator[tuple[Group, Effect]]:
     """The effect of the group `store`: rows in PostgreSQL."""
+    where = Address(found.store.url, found.store.password_file, found.store.ca, "store")
     clock = Clock()
     free: asyncio.Queue[Store] = asyncio.Queue()
     stores = [Store(where, clock.utc_ms) for _ in range(STORES)]
@@ -77,7 +118,7 @@ async def storing(where: Address) -> AsyncIterator[Effect]:
 
     sweeping = asyncio.create_task(sweep())
     try:
-        yield lambda found: use(lambda store: store.write(found))
+        yield stream.group_of(stream.STORE, ""), lambda part: use(lambda store: store.write(part))
     finally:
         sweeping.cancel()
         await asyncio.gather(sweeping, return_exceptions=True)

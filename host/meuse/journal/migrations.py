@@ -94,6 +94,10 @@ STEPS: tuple[str, ...] = (
     INSERT INTO command_cids VALUES(0, 1);  -- of no stream: whoever notes a state has this row until it commits
     CREATE INDEX commands_failed ON commands(device, op) WHERE state = 'failed' AND done_when IS NOT NULL;
     """,
+    """
+    -- topics/progress.py: records that workers leave to the host that leads, until that has written them down
+    CREATE TABLE topics_left(id INTEGER PRIMARY KEY AUTOINCREMENT, first_id INTEGER NOT NULL, ids BLOB NOT NULL);
+    """,
 )
 
 

@@ -28,4 +28,7 @@ def _passed_by_all(db: Database, readers: tuple[str, ...]) -> int:
     (parked,) = db.execute("SELECT min(record_id) FROM parked").fetchone()
     if parked is not None:  # not in the lake yet, so the journal holds the only copy
         passed.append(parked - 1)
+    (left,) = db.execute("SELECT min(first_id) FROM topics_left").fetchone()
+    if left is not None:  # no reader's cursor stands for it yet
+        passed.append(left - 1)
     return int(min(passed or [0]))

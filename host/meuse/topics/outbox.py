@@ -70,6 +70,22 @@ class Outbox:
         number = self._connection.publish(message.topic, message.payload, qos=1, retain=retain)
         self._sent[number] = _Sent(time.monotonic(), done)
 
+    async def deliver(self, messages: list[Message]) -> None:
+        """All of these, not retained; returns when the broker has them. OSError when it may not have."""
+        owed = len(messages)
+
+        def there() -> None:
+            nonlocal owed
+            owed -= 1
+
+        for message in messages:
+            await self.publish(message, False, there)
+        while owed:
+            if self.lost.done():
+                raise OSError(self.lost.result())
+            self._wake.clear()
+            await self.wait(IDLE_S)
+
     async def wait(self, seconds: float) -> None:
         """Until something happens; OSError when the broker owes an answer for too long."""
         with contextlib.suppress(TimeoutError):

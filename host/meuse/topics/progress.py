@@ -1,8 +1,12 @@
-"""How far publishing has come, durable: owns the tables `topics_progress`, `topics_retained` and the cursor `topics`.
+"""How far publishing has come, durable: owns the tables `topics_progress`, `topics_retained`, `topics_left`
+and the cursor `topics`.
 
 Two lanes read the journal. `live` passes every record once, in order, and publishes what is young; what is old it only
 notes in `late`, which the other lane empties while the first has nothing to do. `waiting` are records that nobody can
 read or date yet. Everything is written together, so that no crash separates them.
+
+Where a group of workers publishes (workers.py), readings of the records after `handed` are its business, but for those
+that it leaves to the host: they come by the table `topics_left`, and are in `left` as long as they are in `late`.
 """
 
 from collections.abc import Iterable
@@ -15,11 +19,17 @@ from meuse.journal.sql import Database
 
 CURSOR: Final = "topics"
 
+# Of cluster/distributor.py: what every group of workers is done with.
+DISTRIBUTED: Final = "cluster"
+
 # How far topics/commands.py has come.
 STATES: Final = "command"
 
 # 8 bytes each are written with every step of progress.
 MAX_RANGES: Final = 10_000
+
+# For `handed`: the host publishes all of them.
+NEVER: Final = 1 << 62
 
 
 class Progress(NamedTuple):
@@ -34,6 +44,8 @@ class Progress(NamedTuple):
     event: int
     gap: int
     shelved: int
+    left: RangeSet
+    handed: int
 
     @property
     def safe(self) -> int:
@@ -56,11 +68,12 @@ def clipped(ids: RangeSet, first: int, most: int) -> list[tuple[int, int]]:
     return found
 
 
-def bound(ids: RangeSet) -> None:
-    """Keep it small: what lies between is published twice rather than that memory grows."""
+def bound(ids: RangeSet) -> RangeSet:
+    """The same, kept small: what lies between is published twice rather than that memory grows."""
     ranges = ids.ranges()
     if len(ranges) > MAX_RANGES:
         ids.add_range(ranges[0][0], ranges[-1][1])
+    return ids
 
 
 def load(db: Database) -> Progress:
@@ -74,7 +87,25 @@ def load(db: Database) -> Progress:
         number["event"],
         number["gap"],
         number["shelved"],
+        RangeSet.from_bytes(kept.get("left", b"")),
+        int(kept.get("handed", NEVER)),
     )
+
+
+def begin(db: Database, by_workers: bool) -> Progress:
+    """Where a host takes up. From a change on workers publish, or do so no more; nothing is between, some may be twice.
+
+    Workers get every record that was not distributed before they had their consumers, so all that are there now stay
+    with the host. Back again, it begins behind what all workers are known to be done with.
+    """
+    at = load(db)
+    if by_workers and at.handed == NEVER:
+        (newest,) = db.execute("SELECT coalesce(max(id), 0) FROM records").fetchone()
+        return at._replace(handed=max(at.live, newest))
+    if not by_workers and at.handed != NEVER:
+        live = min(at.live, max(at.handed, catalog.position(db, DISTRIBUTED)))
+        return at._replace(live=live, handed=NEVER)
+    return at
 
 
 def retained(db: Database) -> dict[str, bytes]:
@@ -82,13 +113,33 @@ def retained(db: Database) -> dict[str, bytes]:
     return dict(db.execute("SELECT topic, payload FROM topics_retained"))
 
 
-def save(db: Database, now: Progress, retained: Iterable[tuple[str, bytes | None]], at_ms: int) -> None:
+def handed(db: Database) -> int:
+    """Workers publish readings of the records after this one; NEVER while they are not to."""
+    row = db.execute("SELECT value FROM topics_progress WHERE key = 'handed'").fetchone()
+    return int(row[0]) if row else NEVER
+
+
+def leave(db: Database, ids: RangeSet) -> None:
+    """A worker does not publish these. Part of the caller's transaction."""
+    db.execute("INSERT INTO topics_left(first_id, ids) VALUES(?, ?)", (ids.ranges()[0][0], ids.to_bytes()))
+
+
+def left(db: Database) -> dict[int, RangeSet]:
+    """What workers have left that no progress holds yet, by the number under which `save` takes it over."""
+    return {number: RangeSet.from_bytes(ids) for number, ids in db.execute("SELECT id, ids FROM topics_left")}
+
+
+def save(
+    db: Database, now: Progress, retained: Iterable[tuple[str, bytes | None]], taken_over: Iterable[int], at_ms: int
+) -> None:
     """Part of the caller's transaction. `retained`: what changed; None: no message stands there any more."""
     kept = {key: b"%d" % value for key, value in now._asdict().items() if isinstance(value, int)}
-    kept |= {"late": now.late.to_bytes(), "waiting": now.waiting.to_bytes()}
+    kept |= {"late": now.late.to_bytes(), "waiting": now.waiting.to_bytes(), "left": now.left.to_bytes()}
     db.executemany(
         "INSERT INTO topics_progress VALUES(?, ?) ON CONFLICT(key) DO UPDATE SET value = excluded.value", kept.items()
     )
+    for number in taken_over:  # one by one: another may have come between, and become visible only now
+        db.execute("DELETE FROM topics_left WHERE id = ?", (number,))
     for topic, payload in retained:
         if payload is None:
             db.execute("DELETE FROM topics_retained WHERE topic = ?", (topic,))
@@ -119,6 +170,7 @@ def forget(db: Database) -> None:
     for work in (
         "DELETE FROM topics_progress",
         "DELETE FROM topics_retained",
+        "DELETE FROM topics_left",
         f"DELETE FROM cursors WHERE reader = '{CURSOR}'",
     ):
         db.execute(work)

@@ -63,6 +63,7 @@ class Options:
     silent_after_ms: int
     raw: bool
     discovery: str  # prefix, or empty
+    by_workers: bool = False  # they publish readings, this one what they leave to it, and everything else
 
 
 class Publisher:
@@ -94,20 +95,22 @@ class Publisher:
         self._changed = False
         self._shelved_at = 0.0
         self._failed: alarms.Alerts = {}
+        self._taken_over: set[int] = set()  # of what workers left: is in progress, and not written yet
         self._began_ms = clock.utc_ms()
         self.published = 0  # messages that the broker acknowledged
 
     async def open(self) -> None:
         """Take up where the last host stopped; raises JournalError."""
-        at = await self._journal.read(progress.load)
+        at = await self._journal.read(partial(progress.begin, by_workers=self._options.by_workers))
         journal = await self._journal.read(journal_id)
         self._shelf = Shelf(await self._journal.read(progress.retained))
         self._before = await self._journal.read(partial(heard_before, elsewhere=self._journal.shared))
         self._reader = Reader(journal, self._options.live_within_ms, self._options.raw)
+        self._reader.handed = at.handed
         await self._journal.read(self._reader.learn)
         self._live, self._backlog = Lane(at.live), Lane()
         self._events, self._gaps = Lane(at.event), Lane(at.gap)
-        self._late, self._waiting = at.late, at.waiting
+        self._late, self._waiting, self._left = at.late, at.waiting, at.left
         # What they waited for may have been passed, and not written down, just before a crash.
         self._reconsider([id for first, last in self._waiting.ranges() for id in range(first, last + 1)])
         self._shelved = at.shelved
@@ -120,6 +123,9 @@ class Publisher:
         self._watch = Watch(
             self._bridge, self._reader, self._latest, self._shelf, silent_ms, self._bridge.commits.event
         )
+        if self._journal.shared:
+            await self._take_over()
+            await self._save()  # workers begin when they find it
         self._journal.grown.append(self._grown)
 
     async def moved(self) -> bool:
@@ -167,6 +173,8 @@ class Publisher:
             await asyncio.sleep(SAVE_S)
             try:
                 await self._expire()
+                if self._journal.shared:
+                    await self._take_over()
                 if self._changed:
                     await self._save()
             except JournalError:
@@ -175,20 +183,24 @@ class Publisher:
     async def _save(self, everything: bool = False) -> None:
         """In one transaction; the newest values, which change with every reading, only now and then."""
         self._changed = False
-        for ids in (self._late, self._waiting):
-            progress.bound(ids)
         self._settle()
         # Copies: the other thread writes while this one goes on.
-        late, waiting = _copy(self._late), _copy(self._waiting)
+        late, waiting, left = (_copy(progress.bound(ids)) for ids in (self._late, self._waiting, self._left))
         shelve = everything or time.monotonic() - self._shelved_at >= SHELVE_S
-        now = progress.Progress(self._live.done, late, waiting, self._events.done, self._gaps.done, self._shelved)
+        now = progress.Progress(
+            *(self._live.done, late, waiting, self._events.done, self._gaps.done, self._shelved, left),
+            self._reader.handed,
+        )
         if shelve:
             self._shelved_at, self._shelved = time.monotonic(), now.safe
             self._put_latest()
             now = now._replace(shelved=now.safe)
         changed = self._shelf.unsaved("" if shelve else f"/{LATEST}")
+        taken, at_ms = self._taken_over.copy(), self._clock.utc_ms()
+        work = partial(progress.save, now=now, retained=changed, taken_over=taken, at_ms=at_ms)
         try:
-            await self._journal.write(partial(progress.save, now=now, retained=changed, at_ms=self._clock.utc_ms()))
+            await self._journal.write(work)
+            self._taken_over -= taken
         except JournalError:
             self._shelf.not_saved(changed)
             raise
@@ -235,9 +247,28 @@ class Publisher:
         for id in moved:
             self._waiting.discard(id)
             self._late.add(id)
+            if id > self._reader.handed:
+                self._left.add(id)
         if moved:
             self._changed = True
             self._wake.set()
+
+    async def _take_over(self) -> None:
+        """What workers leave to the host goes to the backlog."""
+        for number, ids in (await self._journal.read(progress.left)).items():
+            if number in self._taken_over:
+                continue  # not written yet
+            self._taken_over.add(number)
+            for first, last in ids.ranges():
+                self._late.add_range(first, last)
+                self._left.add_range(first, last)
+            self._changed = True
+            self._wake.set()
+
+    def _over(self, id: int) -> None:
+        """The backlog is done with it."""
+        self._late.discard(id)
+        self._left.discard(id)
 
     def _grown(self) -> None:
         """Something was committed."""
@@ -357,12 +388,15 @@ class Publisher:
         ranges = progress.clipped(self._late, lane.read + 1, TAKE_RECORDS)
         if not ranges:
             return 0
-        batch = await self._journal.read(partial(self._reader.late, ranges=ranges, now_ms=self._clock.utc_ms()))
+        left = progress.clipped(self._left, ranges[0][0], TAKE_RECORDS)
+        batch = await self._journal.read(
+            partial(self._reader.late, ranges=ranges, left=left, now_ms=self._clock.utc_ms())
+        )
         there = {taken.id for taken in batch.taken if not taken.waits}
         for first, last in ranges:
             for id in range(first, min(last, batch.passed) + 1):
                 if id not in there:
-                    self._late.discard(id)
+                    self._over(id)
         for taken in batch.taken:
             await self._publish_taken(outbox, lane, taken)
         lane.read = batch.passed
@@ -410,7 +444,7 @@ class Publisher:
         for lane in (self._live, self._events, self._gaps):
             lane.settle()
         for id in self._backlog.settle():
-            self._late.discard(id)
+            self._over(id)
 
 
 def _origin_in(topic: str) -> Origin | None:

@@ -4,6 +4,7 @@ Keeps the catalog in memory and looks at every record once per lane. Bounded: a 
 its messages exceed ENOUGH_BYTES.
 """
 
+from collections.abc import Iterator
 from typing import Any, Final, NamedTuple
 
 from meuse_protocol import messages as wire
@@ -13,11 +14,13 @@ from meuse_protocol.errors import RemoteError
 from meuse import board_words, catalog, decode
 from meuse.catalog import Origin
 from meuse.decode import Block, Stored
+from meuse.delivery import Delivery
 from meuse.journal.sql import Database
 from meuse.query.around import word
 from meuse.topics import forms
 from meuse.topics.forms import Form, Timed
 from meuse.topics.names import BACKFILL, EVENT, HOST, RAW, TELEMETRY, moment, of
+from meuse.topics.progress import NEVER
 
 TAKE_RECORDS: Final = 100
 ENOUGH_BYTES: Final = 512 * 1024
@@ -31,6 +34,7 @@ READINGS: Final = (wire.DATA, wire.SINGLE)
 
 
 Readings = tuple[Block, Timed]
+Range = tuple[int, int]
 
 
 class Message(NamedTuple):
@@ -43,7 +47,7 @@ class Taken(NamedTuple):
 
     id: int
     messages: list[Message]
-    late: bool = False  # for the other lane
+    late: bool = False  # for the other lane, or for the host
     waits: bool = False
     readings: Readings | None = None
 
@@ -57,7 +61,7 @@ class Batch(NamedTuple):
 
 
 class Reader:
-    """`live` and `late` read records, `events` and `gaps` what stands beside them."""
+    """`live` and `late` read records, `events` and `gaps` what stands beside them; `delivered` is for workers."""
 
     def __init__(self, journal_id: str, live_within_ms: int, raw: bool) -> None:
         self.facts = catalog.Facts()
@@ -67,24 +71,35 @@ class Reader:
         self._journal_id = journal_id
         self._live_within_ms = live_within_ms
         self._raw = raw
+        self.handed = NEVER
 
     def live(self, db: Database, after: int, now_ms: int) -> Batch:
         """The next records; those that are old on arrival are only marked `late`."""
         passed = self._old(db, after, now_ms)
         found = self._records(db, max(after, passed) + 1, None)
-        taken = self._taken(found, now_ms, late=False)
+        taken = _enough(self._take(one, now_ms, late=False, ours=one.id <= self.handed) for one in found)
         return Batch(taken, _resolving(found[: len(taken)]), passed)
 
-    def late(self, db: Database, ranges: list[tuple[int, int]], now_ms: int) -> Batch:
-        """Records within `ranges`, ascending and not far apart: all of them go to backfill."""
-        found = [
-            stored
-            for stored in self._records(db, ranges[0][0], ranges[-1][1])
-            if any(first <= stored.id <= last for first, last in ranges)
-        ]
-        taken = self._taken(found, now_ms, late=True)
+    def late(self, db: Database, ranges: list[Range], left: list[Range], now_ms: int) -> Batch:
+        """Records within `ranges`, ascending and not far apart: they go to backfill, those of workers if in `left`."""
+        found = [one for one in self._records(db, ranges[0][0], ranges[-1][1]) if _within(ranges, one.id)]
+        taken = _enough(
+            self._take(one, now_ms, late=True, ours=one.id <= self.handed or _within(left, one.id)) for one in found
+        )
         passed = ranges[-1][1] if len(taken) == len(found) else taken[-1].id
         return Batch(taken, _resolving(found[: len(taken)]), passed)
+
+    def delivered(self, db: Database, found: Delivery, now_ms: int) -> list[Taken]:
+        """The first readings that came in a batch. What is live has messages; `late` and `waits` are for the host."""
+        self._learn(db, found.records)
+        self.facts.origins.update(found.origins)
+        self._devices.update((origin.device, origin) for origin in found.origins.values())
+        live_ms = now_ms - self._live_within_ms
+
+        def take(one: Stored) -> Taken:
+            return Taken(one.id, [], late=True) if one.received_ms < live_ms else self._take(one, now_ms, late=False)
+
+        return _enough(take(one) for one in found.records)
 
     def seen(self, db: Database, after: int, last: int) -> tuple[list[Readings], int]:
         """Readings that were published, and the last record looked at; 0 when there are no more up to `last`."""
@@ -197,18 +212,8 @@ class Reader:
             catalog.update(self.facts, db, self._facts_id)
         self._facts_id = newest
 
-    def _taken(self, found: list[Stored], now_ms: int, late: bool) -> list[Taken]:
-        taken: list[Taken] = []
-        size = 0
-        for stored in found:
-            one = self._take(stored, now_ms, late)
-            taken.append(one)
-            size += sum(len(message.payload) for message in one.messages)
-            if size > ENOUGH_BYTES:
-                break
-        return taken
-
-    def _take(self, stored: Stored, now_ms: int, late: bool) -> Taken:
+    def _take(self, stored: Stored, now_ms: int, late: bool, ours: bool = True) -> Taken:
+        """`ours`: else workers publish its readings, and here they are only among the newest values."""
         origin = self.facts.origin(stored.stream)
         if not origin.device:
             return Taken(stored.id, [])  # of no device: there is no topic for it
@@ -220,8 +225,11 @@ class Reader:
         if block.waits and stored.received_ms > now_ms - WAIT_MS:
             return Taken(stored.id, [], waits=True)
         if block.quality != decode.GOOD:
-            return Taken(stored.id, [self._unread(stored, decode.QUALITIES[block.quality])])
+            unread = [self._unread(stored, decode.QUALITIES[block.quality])]
+            return Taken(stored.id, unread if ours else [])
         when = forms.timed(block)
+        if not ours:
+            return Taken(stored.id, [], readings=(block, when))
         if not late and not self._young(stored, when):
             return Taken(stored.id, [], late=True)
         schema = self.facts.schemas[stored.stream, block.sid or 0].name
@@ -279,6 +287,22 @@ class Reader:
 
     def origin_of(self, device: str) -> Origin:
         return self._devices.get(device) or Origin(device, "default", "default")
+
+
+def _enough(found: Iterator[Taken]) -> list[Taken]:
+    """As many as fit into one call."""
+    taken: list[Taken] = []
+    size = 0
+    for one in found:
+        taken.append(one)
+        size += sum(len(message.payload) for message in one.messages)
+        if size > ENOUGH_BYTES:
+            break
+    return taken
+
+
+def _within(ranges: list[Range], id: int) -> bool:
+    return any(first <= id <= last for first, last in ranges)
 
 
 def _resolving(found: list[Stored]) -> set[int]:

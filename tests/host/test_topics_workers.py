@@ -1,0 +1,269 @@
+"""Workers publish what is live, the host everything else; whoever is to publish, no reading is left out.
+
+Real: hosts and workers in this process, three nats-servers, PostgreSQL, Mosquitto, sockets; light boards.
+"""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from functools import partial
+from pathlib import Path
+
+import pytest
+from meuse import catalog
+from meuse.cluster import stream, workers
+from meuse.config import read_settings
+from meuse.journal.purge import purge_step
+from meuse.journal.shared import PostgresJournal
+from meuse.postgres import Address
+from meuse.run import Host
+from meuse.topics import progress, publisher
+from meuse.topics import workers as topics_workers
+from meuse.topics.workers import TopicsWorker
+from meuse_protocol import messages
+from meuse_protocol.received import RangeSet
+
+from tests.brokers import Broker
+from tests.host.hosts import key_of, running
+from tests.host.light_board import until
+from tests.host.readings_board import ReadingsBoard, utc_ms
+from tests.host.test_topics import connected, heard_all, listening
+from tests.host.test_topics_outage import Cable
+from tests.nats_cluster import Cluster
+from tests.postgres import Postgres
+from tests.topics_listener import Listener, validate
+
+HOUR_MS = 3_600_000
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    with Cluster(tmp_path_factory.mktemp("nats")) as found:
+        yield found
+
+
+@pytest.fixture(autouse=True)
+def hurry(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(publisher, "SAVE_S", 0.2)
+    monkeypatch.setattr(publisher, "LATEST_S", 0.1)
+
+
+class Place:
+    """One journal, one stream of its own in the cluster, one broker; hosts and workers with the same settings."""
+
+    def __init__(self, folder: Path, journal: Address, cluster: Cluster, broker: Broker) -> None:
+        self.data = folder / "data"
+        self.journal = journal
+        self.broker = broker
+        self.port = broker.port  # where hosts and workers find the broker
+        name = journal.url.rpartition("/")[2].replace("_", "-")
+        self._cluster = {"servers": cluster.urls, "groups": ["topics"], "name": name, "partitions": 2}
+
+    def _tables(self) -> dict[str, object]:
+        journal = {"url": self.journal.url, "lake": False}
+        return {"mqtt": {"url": f"mqtt://127.0.0.1:{self.port}"}, "journal": journal}
+
+    def host(self, by_workers: bool = True) -> contextlib.AbstractAsyncContextManager[Host]:
+        cluster = {**self._cluster, "groups": ["topics"] if by_workers else ["store"]}
+        return running(self.data, cluster=cluster, **self._tables())
+
+    @asynccontextmanager
+    async def worker(self) -> AsyncIterator[None]:
+        tables = {"host": {"data": str(self.data)}, "cluster": self._cluster, **self._tables()}
+        task = asyncio.create_task(workers.work("topics", read_settings(tables, "test")))
+        try:
+            yield
+        finally:
+            await stream.end([task])
+
+    def board(self, number: int = 1) -> ReadingsBoard:
+        return ReadingsBoard(f"stove-{number}", key_of(self.data, f"stove-{number}"))
+
+
+@pytest.fixture
+def place(tmp_path: Path, postgres: Postgres, cluster: Cluster) -> Iterator[Place]:
+    with Broker("mosquitto", tmp_path / "broker") as broker:
+        yield Place(tmp_path, postgres.database(), cluster, broker)
+
+
+@pytest.fixture(autouse=True)
+def seen(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[TopicsWorker]]:
+    """Workers at work in this process."""
+    found: list[TopicsWorker] = []
+
+    class Noted(TopicsWorker):
+        def __init__(self, *arguments: object) -> None:
+            super().__init__(*arguments)  # type: ignore[arg-type]
+            found.append(self)
+
+    monkeypatch.setattr(workers, "TopicsWorker", Noted)
+    yield found
+
+
+def test_each_reading_is_published_once_by_a_worker_or_by_the_host(place: Place, seen: list[TopicsWorker]) -> None:
+    async def scene() -> None:
+        backend = Listener(place.broker.port)
+        await listening(backend)
+        board = place.board()
+        async with place.host(by_workers=False) as host:
+            await connected(host)
+            board.begin()
+            board.measure(3)
+            await board.connect(host.tcp[0].address)
+            await heard_all(backend, board)
+            await passed(host, progress.CURSOR)
+            board.unplug()
+        async with place.host() as host, place.worker():
+            await connected(host)
+            await board.connect(host.tcp[0].address)
+            before = len(backend.of("telemetry"))
+            for _ in range(20):
+                board.measure(2)
+            await heard_all(backend, board)
+            await until(lambda: [worker.published for worker in seen] == [20], "the worker has published them")
+            assert seen[0].left == 0
+            old = board.measure(3, age_ms=HOUR_MS)
+            waiting = board.measure_without_clock(2, 5_000)
+            board.put(messages.BLOB, 7, None, b"\x00\x01")
+            await until(lambda: [f["seq"] for f in backend.of("backfill")] == [old], "what is late")
+            await until(lambda: seen[0].left == 2, "what waits is left")
+            board.put(messages.ANCHOR, 65_000, utc_ms(), 20, 2)
+            last = board.measure()
+            await heard_all(backend, board)
+            await until(lambda: backend.of("latest")[-1]["channels"]["pellets"]["seq"] == last, "the newest values")
+            board.unplug()
+        backend.close()
+        validate(backend.heard)
+        assert [form["seq"] for form in backend.of("backfill")] == [old, waiting]
+        assert len(backend.of("telemetry")) == before + 21
+        assert len(backend.readings()) == len(board.rows), "nothing came twice"
+        kinds = [form["kind"] for form in backend.of("event")]
+        assert kinds.count("boot") == kinds.count("unread-record") == 1, "events are the host's"
+
+    asyncio.run(scene())
+
+
+def test_while_the_broker_is_away_the_stream_runs_empty_and_the_host_publishes_later(
+    place: Place, seen: list[TopicsWorker], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else the store's workers, who have the same stream, would wait for the broker."""
+    monkeypatch.setattr(topics_workers, "AWAY_S", 0.5)
+
+    async def scene() -> None:
+        backend = Listener(place.broker.port)
+        await listening(backend)
+        cable = Cable(place.broker.port)
+        place.port = await cable.open()
+        board = place.board()
+        async with place.host() as host, place.worker():
+            await connected(host)
+            await board.connect(host.tcp[0].address)
+            board.begin()
+            board.measure()
+            await heard_all(backend, board)
+            cable.plugged = False
+            cable.cut()
+            await until(lambda: host.topics and not host.topics.connected, "the broker is missed")
+            for _ in range(30):
+                board.measure()
+            await board.drained()
+            await until(lambda: seen[0].left == 30, "the worker leaves them")
+            await passed(host, progress.DISTRIBUTED)
+            cable.plugged = True
+            await heard_all(backend, board)
+            await until(lambda: seen[0].connected, "the worker has its broker back")
+            board.measure()
+            await heard_all(backend, board)
+            board.unplug()
+        await cable.close()
+        backend.close()
+        validate(backend.heard)
+        assert len(backend.of("telemetry")) == 2 and len(backend.of("backfill")) == 30
+
+    asyncio.run(scene())
+
+
+async def passed(host: Host, cursor: str) -> None:
+    """It has come to what is the end now."""
+    newest = await host.journal.read(lambda db: db.execute("SELECT max(id) FROM records").fetchone()[0])
+    async with asyncio.timeout(60):
+        while await host.journal.read(partial(catalog.position, reader=cursor)) < newest:  # noqa: ASYNC110 - in a table
+            await asyncio.sleep(0.05)
+
+
+def test_when_the_host_publishes_again_it_begins_where_workers_are_known_to_be_done(place: Place) -> None:
+    async def scene() -> None:
+        backend = Listener(place.broker.port)
+        await listening(backend)
+        board = place.board()
+        async with place.host() as host, place.worker():
+            await connected(host)
+            await board.connect(host.tcp[0].address)
+            board.begin()
+            board.measure()
+            await heard_all(backend, board)
+            board.unplug()
+        async with place.host() as host:  # without workers: it waits in the stream
+            await connected(host)
+            await board.connect(host.tcp[0].address)
+            for _ in range(10):
+                board.measure()
+            await board.drained()
+            await passed(host, progress.CURSOR)
+            board.unplug()
+        assert len(backend.readings()) == 1
+        async with place.host(by_workers=False) as host:
+            await connected(host)
+            await heard_all(backend, board)
+            await passed(host, progress.CURSOR)
+        async with place.host() as host, place.worker():  # which has old batches in its stream
+            await connected(host)
+            await board.connect(host.tcp[0].address)
+            board.measure()
+            await heard_all(backend, board)
+            board.unplug()
+        backend.close()
+        twice = len(backend.readings()) - len(board.rows)
+        assert 0 <= twice <= 1, "the one whose batch was done, and not yet known to be"
+
+    asyncio.run(scene())
+
+
+def test_what_was_left_stays_in_the_journal_until_a_host_has_written_it_down(postgres: Postgres) -> None:
+    address = postgres.database()
+
+    async def scene() -> None:
+        journal = PostgresJournal(address)
+
+        async def purge() -> int:
+            return await journal.write(lambda db: purge_step(db, 2, ()))
+
+        async def write_down(now: progress.Progress, *taken_over: int) -> None:
+            await journal.write(lambda db: progress.save(db, now, [], taken_over, 1))
+
+        await journal.start(1)
+        try:
+            await journal.write(
+                lambda db: db.executemany(
+                    "INSERT INTO journal_records(stream, seq, type, received_ms, record) VALUES(7, ?, 1, 1, ?)",
+                    [(seq, b"\x90") for seq in range(1, 11)],
+                )
+            )
+            await journal.write(lambda db: db.execute("INSERT INTO cursors VALUES('topics', 10, 1)"))
+            ids = RangeSet()
+            ids.add_range(5, 6)
+            await journal.write(lambda db: progress.leave(db, ids))
+            assert await purge() == 4
+            at = await journal.read(progress.load)
+            [(number, left)] = (await journal.read(progress.left)).items()
+            assert left.ranges() == [(5, 6)]
+            await write_down(at._replace(live=10, late=left, left=left), number)
+            assert await journal.read(progress.left) == {}
+            assert await purge() == 0, "it waits in the backlog"
+            await write_down(at._replace(live=10))
+            assert await purge() == 6
+        finally:
+            await journal.close()
+
+    asyncio.run(scene())
