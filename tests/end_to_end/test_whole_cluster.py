@@ -1,6 +1,7 @@
 """A whole cell at work: whoever is killed, whichever wire is cut, nothing acknowledged is lost, nothing comes twice.
 
-Real: three `meuse run`, two `meuse work store`, `meuse send`, three nats-servers, PostgreSQL with fsync, sockets.
+Real: three `meuse run`, two `meuse work store`, two `meuse work topics`, `meuse send`, three nats-servers, PostgreSQL
+with fsync, Mosquitto and who listens there, sockets.
 Light boards on the shared protocol, with its CommandWindow. Simulated: the cut, by a proxy that passes no more.
 The order of the blows, and what boards and people do, come from SEED; when it meets what, from the machine.
 """
@@ -18,6 +19,7 @@ from tests.cut_wires import Wire
 from tests.end_to_end.whole_cluster import STREAM, CellHost, CellWorker, cell
 from tests.end_to_end.whole_scene import Scene
 from tests.host.stores import rows
+from tests.topics_listener import validate
 
 SEED = 26_04
 ENDS = {codes.DONE: "done", codes.FAILED: "failed", codes.UNKNOWN_OP: "refused"}
@@ -31,8 +33,9 @@ class Blows(Scene):
         await self.begin()
         every: list[Callable[[], Awaitable[None]]] = [
             self.kill_leading_host, self.kill_other_host, self.kill_nats_leader, self.kill_other_nats,
-            self.pause_nats, self.kill_worker, self.kill_postgres, self.cut_leading_host_from_postgres,
-            self.cut_host_from_postgres, self.cut_leading_host_from_nats, self.cut_host_from_boards, self.cut_worker,
+            self.pause_nats, self.kill_writer, self.kill_postgres, self.cut_leading_host_from_postgres,
+            self.cut_host_from_postgres, self.cut_leading_host_from_nats, self.cut_host_from_boards, self.cut_writer,
+            self.kill_publisher, self.cut_publisher, self.cut_publisher_from_broker, self.cut_leading_host_from_broker,
         ]  # fmt: skip
         self.chance.shuffle(every)
         for blow in every:
@@ -41,6 +44,7 @@ class Blows(Scene):
         await self.end()
         await asyncio.to_thread(stored_once, self)
         await self.all_written()
+        await self.all_published()
         await self.until(lambda: self.cell.whole, "all of it is up at the end", 0.1)
 
     async def leader(self) -> CellHost:
@@ -84,10 +88,16 @@ class Blows(Scene):
         finally:
             server.go_on()
 
-    async def kill_worker(self) -> None:
-        worker = self.chance.choice(self.cell.workers)
+    async def kill_writer(self) -> None:
+        worker = self.chance.choice(self.cell.writers)
         worker.kill()
-        await self.written("worker killed")
+        await self.written("worker of the store killed")
+        worker.start()
+
+    async def kill_publisher(self) -> None:
+        worker = self.chance.choice(self.cell.publishers)
+        worker.kill()
+        await self.published("worker of topics killed")
         worker.start()
 
     async def kill_postgres(self) -> None:
@@ -137,12 +147,28 @@ class Blows(Scene):
         await self.served("host cut off from its boards")
         self.cell.wires.heal(host.boards, late=True)
 
-    async def cut_worker(self) -> None:
+    async def cut_writer(self) -> None:
         """Its rows and acknowledgements come late, when others have done it all."""
-        worker: CellWorker = self.chance.choice(self.cell.workers)
+        worker: CellWorker = self.chance.choice(self.cell.writers)
         await self.cut(*worker.ways.all)
-        await self.written("worker cut off")
+        await self.written("worker of the store cut off")
         self.cell.wires.heal(*worker.ways.all, late=True)
+
+    async def cut_publisher(self) -> None:
+        """Its messages come late, when others have published it all."""
+        worker: CellWorker = self.chance.choice(self.cell.publishers)
+        await self.cut(*worker.ways.all)
+        await self.published("worker of topics cut off")
+        self.cell.wires.heal(*worker.ways.all, late=True)
+
+    async def cut_publisher_from_broker(self) -> None:
+        worker: CellWorker = self.chance.choice(self.cell.publishers)
+        await self.cut_for(worker.ways.broker)
+        await self.published("worker of topics cut off from the broker, and back")
+
+    async def cut_leading_host_from_broker(self) -> None:
+        await self.cut_for((await self.leader()).ways.broker)
+        await self.published("leading host cut off from the broker, and back")
 
 
 def test_whoever_is_killed_and_whatever_is_cut(tmp_path: Path) -> None:
@@ -160,6 +186,7 @@ def test_whoever_is_killed_and_whatever_is_cut(tmp_path: Path) -> None:
         scene = asyncio.run(run())
         found.stop()
         in_store_once(scene)
+        at_backend(scene)
         commands_truly(scene)
 
 
@@ -195,6 +222,22 @@ def in_store_once(scene: Scene) -> None:
     assert rows(url, told) == [(answers, answers)], "RESULT records have a row each, too"
     assert rows(url, "SELECT count(*) FROM meuse_waiting") == [(0,)]
     print(len(expected), "values in the store, each once")
+
+
+def at_backend(scene: Scene) -> None:
+    """Every row was heard, as the document says, and first in the order of the journal; doubles are recognisable."""
+    validate(scene.backend.heard)
+    ids = "SELECT row_number() OVER (ORDER BY id), stream, seq FROM journal_records"
+    came = {(stream, seq): at for at, stream, seq in rows(scene.cell.journal.url, ids)}
+    telemetry = scene.backend.of("telemetry")
+    for board in scene.boards:
+        order = [came[form["stream"], form["seq"]] for form in telemetry if form["device"] == board.device]
+        firsts = list(dict.fromkeys(order))
+        assert firsts == sorted(firsts), board.device
+    heard = scene.backend.readings()
+    assert set(heard) == {row for board in scene.boards for row in board.rows}
+    late = len(scene.backend.readings("backfill"))
+    print(f"{len(set(heard))} rows at the broker, {len(heard) - len(set(heard))} of them twice, {late} as backfill")
 
 
 def commands_truly(scene: Scene) -> None:

@@ -1,4 +1,4 @@
-"""Everything that a cell consists of, on loopback: three nats-servers, PostgreSQL, three hosts, two workers.
+"""Everything of a cell, on loopback: three nats-servers, PostgreSQL, Mosquitto, three hosts, four workers.
 
 Every process of Meuse reaches the servers over wires of its own that a test can cut, and boards reach a host over one.
 """
@@ -12,6 +12,7 @@ from typing import Protocol
 
 from meuse.postgres import Address
 
+from tests.brokers import Broker
 from tests.cut_wires import Wire, Wires
 from tests.end_to_end.river import MEUSE
 from tests.end_to_end.test_shared_journal import SharedHost
@@ -19,7 +20,7 @@ from tests.nats_cluster import Cluster
 from tests.postgres import Postgres
 
 HOSTS = ("one", "two", "three")
-WORKERS = ("first", "second")
+WRITERS, PUBLISHERS = ("first", "second"), ("third", "fourth")
 STREAM = "meuse"
 LEAD = "(host)"
 
@@ -27,13 +28,16 @@ LEAD = "(host)"
 class Ways:
     """The wires of one process to all servers, and what its meuse.toml says of them."""
 
-    def __init__(self, wires: Wires, postgres: Postgres, cluster: Cluster, journal: Address, store: Address) -> None:
-        self.postgres = wires.to(postgres.port)
+    def __init__(
+        self, wires: Wires, postgres: Postgres, cluster: Cluster, broker: Broker, journal: Address, store: Address
+    ) -> None:
+        self.postgres, self.broker = wires.to(postgres.port), wires.to(broker.port)
         self.nats = [wires.to(server.port) for server in cluster.servers]
         self.journal, self._store = (self._over(each) for each in (journal, store))
         servers = [f"nats://127.0.0.1:{wire.port}" for wire in self.nats]
         self.tables = (
             f'[store]\nurl = "{self._store.url}"\n[cluster]\npartitions = 3\nservers = {json.dumps(servers)}\n'
+            f'groups = ["store", "topics"]\n[mqtt]\nurl = "mqtt://127.0.0.1:{self.broker.port}"\n'
         )
 
     def _over(self, address: Address) -> Address:
@@ -42,7 +46,7 @@ class Ways:
 
     @property
     def all(self) -> list[Wire]:
-        return [self.postgres, *self.nats]
+        return [self.postgres, self.broker, *self.nats]
 
 
 class Part(Protocol):
@@ -82,20 +86,22 @@ class CellHost(SharedHost):
 
 
 class CellWorker:
-    """`meuse work store`."""
+    """`meuse work`."""
 
-    def __init__(self, folder: Path, ways: Ways) -> None:
+    def __init__(self, folder: Path, group: str, ways: Ways) -> None:
         folder.mkdir()
         self.ways = ways
         self._folder = folder
-        (folder / "meuse.toml").write_text(f'[host]\ndata = "{folder}"\n{ways.tables}')
+        self._group = group
+        journal = f'[journal]\nurl = "{ways.journal.url}"\nlake = false\n'
+        (folder / "meuse.toml").write_text(f'[host]\ndata = "{folder}"\n{journal}{ways.tables}')
         self.process: subprocess.Popen[bytes] | None = None
         self._begun = 0
 
     def start(self) -> None:
         self._begun = len(self.log()) if (self._folder / "log").exists() else 0
         with (self._folder / "log").open("ab") as log:
-            words = [str(MEUSE), "work", "store", "--config", str(self._folder / "meuse.toml")]
+            words = [str(MEUSE), "work", self._group, "--config", str(self._folder / "meuse.toml")]
             self.process = subprocess.Popen(words, stdout=log, stderr=log, cwd=self._folder)
 
     def kill(self) -> None:
@@ -115,17 +121,18 @@ class CellWorker:
 class Cell:
     """`journal` and `store` lead to PostgreSQL without a wire, for who looks on."""
 
-    def __init__(self, folder: Path, wires: Wires, postgres: Postgres, cluster: Cluster) -> None:
-        self.wires, self.postgres, self.cluster = wires, postgres, cluster
+    def __init__(self, folder: Path, wires: Wires, postgres: Postgres, cluster: Cluster, broker: Broker) -> None:
+        self.wires, self.postgres, self.cluster, self.broker = wires, postgres, cluster, broker
         self.journal, self.store = postgres.database(), postgres.database()
         self.keys = folder / "keys"
         self.keys.mkdir()
         self.hosts = [CellHost(folder / name, self._ways(), self.keys, wires) for name in HOSTS]
-        self.workers = [CellWorker(folder / name, self._ways()) for name in WORKERS]
+        self.writers = [CellWorker(folder / name, "store", self._ways()) for name in WRITERS]
+        self.publishers = [CellWorker(folder / name, "topics", self._ways()) for name in PUBLISHERS]
 
     @property
     def parts(self) -> list[Part]:
-        return [*self.hosts, *self.workers]
+        return [*self.hosts, *self.writers, *self.publishers]
 
     @property
     def whole(self) -> bool:
@@ -138,7 +145,7 @@ class Cell:
             return False
 
     def _ways(self) -> Ways:
-        return Ways(self.wires, self.postgres, self.cluster, self.journal, self.store)
+        return Ways(self.wires, self.postgres, self.cluster, self.broker, self.journal, self.store)
 
     @property
     def leader(self) -> CellHost | None:
@@ -149,7 +156,7 @@ class Cell:
         processes = [part.process for part in self.parts if part.process]
         for process in processes:
             process.terminate()
-        assert [process.wait(120) for process in processes] == [0] * 5, self.logs()
+        assert [process.wait(120) for process in processes] == [0] * len(self.parts), self.logs()
 
     def logs(self) -> str:
         return "\n".join(each.log()[-3000:] for each in self.parts)
@@ -161,8 +168,9 @@ def cell(folder: Path) -> Iterator[Cell]:
     postgres = Postgres()
     try:
         postgres.start()
-        with Cluster(folder / "nats") as cluster, Wires() as wires:
-            made = Cell(folder, wires, postgres, cluster)
+        broker = Broker("mosquitto", folder / "broker")
+        with Cluster(folder / "nats") as cluster, broker, Wires() as wires:
+            made = Cell(folder, wires, postgres, cluster, broker)
             try:
                 for part in made.parts:
                     part.start()

@@ -19,6 +19,7 @@ from tests.host.commanded_board import CommandedBoard
 from tests.host.hosts import key_of
 from tests.host.readings_board import utc_ms
 from tests.host.stores import good, rows
+from tests.topics_listener import Listener
 
 BOARDS = 6
 PATIENCE_S = 180.0
@@ -35,6 +36,7 @@ class Scene:
         self.boards = [CommandedBoard(f"b-{n}", key_of(found.keys.parent, f"b-{n}")) for n in range(BOARDS)]
         self.asked: dict[int, tuple[str, str]] = {}  # by number: device and op
         self.times: list[str] = []
+        self.backend = Listener(found.broker.port)
         self._place = Place(found.keys.parent, found.journal)
         self._stop = asyncio.Event()
         self._works: list[asyncio.Task[None]] = []
@@ -43,6 +45,7 @@ class Scene:
     # -- begin and end
 
     async def begin(self) -> None:
+        await self.until(lambda: self.backend.listens, "the backend listens")
         for at, board in enumerate(self.boards):
             board.begin()
             self._works.append(asyncio.create_task(self._live(board, random.Random(self.seed + at))))
@@ -50,6 +53,7 @@ class Scene:
         self._works.append(asyncio.create_task(self._ask_on(random.Random(self.seed + 100))))
         await self.until(lambda: good(self.cell.store.url), "the store has its table", 0.2)
         await self.written("start")
+        await self.published("start")
 
     async def end(self) -> None:
         """Every board is drained, and every command has its end."""
@@ -148,6 +152,20 @@ class Scene:
             return all(found.get(stream, 0) > seq for stream, seq in marks.items())
 
         await self.timed(name, new, "news of all boards are in the store", 0.2)
+
+    async def published(self, name: str) -> None:
+        """Of every board the backend has heard something that it measured after now."""
+        marks = {board.device: board.made for board in self.boards}
+
+        def new() -> bool:
+            heard = self.backend.readings()
+            return all(any(one == device and seq > mark for one, seq, _ in heard) for device, mark in marks.items())
+
+        await self.timed(name, new, "news of all boards are at the broker", 0.2)
+
+    async def all_published(self) -> None:
+        wanted = {row for board in self.boards for row in board.rows}
+        await self.timed("end", lambda: wanted <= set(self.backend.readings()), "all is published", 0.1)
 
     async def all_written(self) -> None:
         """Readings and RESULTs are in the store."""
