@@ -83,6 +83,10 @@ class Journal:
         self._open_reader()
         return await self._on(self._reading, self._view, work)
 
+    async def between_reads(self, work: Callable[[], T]) -> T:
+        """Run `work`, which needs no database but what reads have learnt, in the reading thread."""
+        return await self._on(self._reading, work)
+
     async def purge(self, before_ms: int, readers: tuple[str, ...]) -> int:
         """Drop one step of records received before `before_ms` that every reader has passed.
 

@@ -89,17 +89,14 @@ class Reader:
         passed = ranges[-1][1] if len(taken) == len(found) else taken[-1].id
         return Batch(taken, _resolving(found[: len(taken)]), passed)
 
-    def delivered(self, db: Database, found: Delivery, now_ms: int) -> list[Taken]:
-        """The first readings that came in a batch. What is live has messages; `late` and `waits` are for the host."""
-        self._learn(db, found.records)
-        self.facts.origins.update(found.origins)
-        self._devices.update((origin.device, origin) for origin in found.origins.values())
+    def delivered(self, found: list[Stored], now_ms: int) -> list[Taken]:
+        """The first of these readings of a batch. What is live has messages; `late` and `waits` are for the host."""
         live_ms = now_ms - self._live_within_ms
 
         def take(one: Stored) -> Taken:
             return Taken(one.id, [], late=True) if one.received_ms < live_ms else self._take(one, now_ms, late=False)
 
-        return _enough(take(one) for one in found.records)
+        return _enough(take(one) for one in found)
 
     def seen(self, db: Database, after: int, last: int) -> tuple[list[Readings], int]:
         """Readings that were published, and the last record looked at; 0 when there are no more up to `last`."""
@@ -185,6 +182,15 @@ class Reader:
     def learn(self, db: Database) -> None:
         """Everything that is known now."""
         self._learn(db, [])
+
+    def learn_from(self, found: Delivery) -> None:
+        """What a batch says itself: where its records come from, and what they say of others."""
+        self.facts.origins.update(found.origins)
+        self._devices.update((origin.device, origin) for origin in found.origins.values())
+        for one in found.records:
+            known = catalog.fact(one.stream, one.type, one.received_ms, one.record)
+            if known is not None:
+                self.facts.add(known)
 
     def learn_anew(self, db: Database) -> None:
         """Devices may have another tenant or site."""

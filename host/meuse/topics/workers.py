@@ -15,6 +15,7 @@ from typing import Final
 from meuse_protocol.received import RangeSet
 
 from meuse.clock import Clock
+from meuse.decode import Stored
 from meuse.delivery import Delivery
 from meuse.errors import HostError, LaterError
 from meuse.journal.threads import Journal
@@ -28,6 +29,8 @@ log = logging.getLogger(__name__)
 
 # A broker that is away longer than this is not waited for: batches for the store come the same way.
 AWAY_S: Final = 30.0
+
+HANDED_S: Final = 10.0
 
 
 class TopicsWorker:
@@ -44,6 +47,7 @@ class TopicsWorker:
         self._steady = Steady(f"topics: broker {broker.host}:{broker.port}", log)
         self._outbox: Outbox | None = None
         self._away_since = time.monotonic()
+        self._handed, self._looked_at = progress.NEVER, 0.0
         self.published = 0  # messages that the broker acknowledged
         self.left = 0  # records that the host publishes
 
@@ -57,18 +61,33 @@ class TopicsWorker:
 
     async def publish(self, found: Delivery) -> None:
         """One batch. Returns when the broker, or the host that leads, has all of it; HostError when it has to wait."""
-        handed = await self._journal.read(progress.handed)
-        if handed == progress.NEVER:
-            raise HostError("no host has said from which record on workers publish", "start one with this meuse.toml")
-        left = [one for one in found.records if one.type in READINGS and one.id > handed]
+        await self._look_up_handed()
+        left = [one for one in found.records if one.type in READINGS and one.id > self._handed]
+        await self._journal.between_reads(partial(self._reader.learn_from, found))
+        learnt = False
         while left:
-            now_ms = self._clock.utc_ms()
-            rest = Delivery(left, found.origins)
-            taken = await self._journal.read(partial(self._reader.delivered, found=rest, now_ms=now_ms))
+            taken = await self._take(left)
+            if not learnt and any(_rests_on_others(one) for one in taken):
+                await self._journal.read(self._reader.learn)
+                learnt = True
+                continue
             for_host = await self._send(taken)
             if for_host.last():
                 await self._journal.write(partial(progress.leave, ids=for_host))
             left = left[len(taken) :]
+
+    async def _look_up_handed(self) -> None:
+        """Now and then: with a number that is too old something may come twice, and nothing is left out."""
+        now = time.monotonic()
+        if self._handed != progress.NEVER and now - self._looked_at < HANDED_S:
+            return
+        self._handed, self._looked_at = await self._journal.read(progress.handed), now
+        if self._handed == progress.NEVER:
+            raise HostError("no host has said from which record on workers publish", "start one with this meuse.toml")
+
+    async def _take(self, records: list[Stored]) -> list[Taken]:
+        now_ms = self._clock.utc_ms()
+        return await self._journal.between_reads(partial(self._reader.delivered, records, now_ms))
 
     async def _send(self, taken: list[Taken]) -> RangeSet:
         """-> what the host has to publish."""
@@ -110,3 +129,8 @@ class TopicsWorker:
                 self._away_since = time.monotonic()
             self._outbox = None
             outbox.close()
+
+
+def _rests_on_others(one: Taken) -> bool:
+    """It lacks something, or was dated by what its board said elsewhere, perhaps in a batch of another worker."""
+    return one.waits or (one.readings is not None and one.readings[0].boot is not None)
