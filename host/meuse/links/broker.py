@@ -32,6 +32,9 @@ TOO_LONG = "a message of more than"
 # From the open socket to the granted subscription.
 ANSWER_S = 15.0
 
+# Nobody is subscribed to this; to end that is answered all the same.
+NOTHING = "meuse/_host/nothing"
+
 # Messages taken in one wake-up, and so at most after reading was to stop.
 READ_TOGETHER = 16
 
@@ -89,6 +92,7 @@ class BrokerConnection:
         self._loop = asyncio.get_running_loop()
         self._granted: asyncio.Future[str] = self._loop.create_future()
         self._arrived: list[paho.MQTTMessage] = []
+        self._asked: dict[int, asyncio.Future[bool]] = {}
         self._topic = ""
         self._held = False
         self._closed = False
@@ -114,6 +118,7 @@ class BrokerConnection:
             client.on_publish = lambda client, userdata, mid, code, properties: publishing.acknowledged(mid)
         client.on_connect = self._connected
         client.on_subscribe = self._subscribed
+        client.on_unsubscribe = self._unsubscribed
         client.on_message = lambda client, userdata, message: self._arrived.append(message)
         client.on_socket_close = lambda client, userdata, sock: self._unwatch(sock)
 
@@ -154,11 +159,21 @@ class BrokerConnection:
             self._client.ack(message.mid, message.qos)
             self._after()
 
-    def ask_again(self) -> None:
-        """Subscribe once more: that brings everything that is retained."""
-        if self._client.is_connected():
-            self._client.subscribe(self._topic, qos=1)
-            self._after()
+    def ask_again(self) -> asyncio.Future[bool]:
+        """Subscribe once more, which brings everything that is retained; true when it has come, false at the end.
+
+        A broker does one thing after another, so the answer to what follows comes behind that. It may hold back QoS 1
+        while as much as it allows is not acknowledged: that comes then, later.
+        """
+        come: asyncio.Future[bool] = self._loop.create_future()
+        if self._closed or not self._client.is_connected():
+            come.set_result(False)
+            return come
+        self._client.subscribe(self._topic, qos=1)
+        _, number = self._client.unsubscribe(NOTHING)
+        self._asked[number or 0] = come
+        self._after()
+        return come
 
     def hold(self, held: bool) -> None:
         """Stop or resume reading: what comes meanwhile stays in the kernel's buffer, then with the broker."""
@@ -210,6 +225,11 @@ class BrokerConnection:
             self._end(f"{REFUSES} to let us read {self._topic}")
         elif not self._granted.done():
             self._granted.set_result("")
+
+    def _unsubscribed(self, client: paho.Client, userdata: object, mid: int, *more: object) -> None:
+        come = self._asked.pop(mid, None)
+        if come is not None and not come.done():
+            come.set_result(True)
 
     def _readable(self) -> None:
         if self._held or self._closed:
@@ -268,6 +288,10 @@ class BrokerConnection:
     def _end(self, why: str) -> None:
         if not self.lost.done():
             self.lost.set_result(why)
+        for come in self._asked.values():
+            if not come.done():
+                come.set_result(False)
+        self._asked.clear()
 
 
 def address(settings: BrokerSettings, where: str) -> BrokerAddress:

@@ -2,7 +2,8 @@
 
 A connection of its own, for which the broker keeps what comes while the host is away. It forgets a request (PUBACK)
 only once that is in the host's database, or once it has the refusal. States are read from there through a durable
-cursor, in order: a broker that is away costs nothing. Nothing here is retained; a request that is, is cleared.
+cursor, in order: a broker that is away costs nothing. Nothing here is retained; a request that is, is cleared and does
+not act: since that shows only to who subscribes anew, the host does so before it takes what has come.
 """
 
 import asyncio
@@ -10,11 +11,10 @@ import contextlib
 import logging
 import re
 import ssl
-import time
 from collections import deque
 from functools import partial
 from itertools import islice
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 from meuse_protocol.rate import Rate
 from paho.mqtt.client import MQTTMessage
@@ -28,12 +28,14 @@ from meuse.errors import JournalError
 from meuse.journal.threads import Journal
 from meuse.keys import DEVICE_ID
 from meuse.lake.files import journal_id
-from meuse.links.broker import TOO_LONG, BrokerConnection, Keeping, Publishing
+from meuse.links.broker import TOO_LONG, BrokerConnection, Keeping
 from meuse.links.steady import Steady
 from meuse.settings import BrokerAddress
 from meuse.topics import forms, progress
 from meuse.topics.lane import Entry, Lane
 from meuse.topics.names import COMMAND, ROOT, moment, of
+from meuse.topics.outbox import ANSWER_S, Outbox
+from meuse.topics.reader import Message
 
 log = logging.getLogger(__name__)
 
@@ -42,7 +44,6 @@ TOPIC: Final = re.compile(rf"{ROOT}/({DEVICE_ID.pattern})/({DEVICE_ID.pattern})/
 
 # Requests in one transaction, states in one read, messages on their way to the broker.
 TOGETHER: Final = 100
-WINDOW: Final = 100
 
 # Requests that wait for the database, of 4 kB at most: as many as nats-server has under way (Mosquitto: 20), and fewer
 # with QoS 0, which no broker bounds. Reading is never held: the broker's own acknowledgements come on the same way.
@@ -57,19 +58,6 @@ TOPICS_REMEMBERED: Final = 10_000
 
 SAVE_S: Final = 1.0
 LOOK_S: Final = 0.5  # other processes write states, too
-ANSWER_S: Final = 30.0
-
-# A request shows that it is retained only to who subscribes anew: so long after one came that is done.
-PROBE_S: Final = 10.0
-
-
-class _Sent(NamedTuple):
-    """Not acknowledged yet by the broker: a state, or a refusal with what it answers."""
-
-    at: float
-    entry: Entry | None
-    answers: MQTTMessage | None
-
 
 class CommandTopics:
     """`await open()`, then `run()` as a task; cancel it to stop, then `finish()`."""
@@ -91,13 +79,12 @@ class CommandTopics:
         self._steady = Steady(f"commands: broker {broker.host}:{broker.port}", log)
         self._wake = asyncio.Event()
         self._came: deque[MQTTMessage] = deque()
-        self._sent: dict[int, _Sent] = {}
+        self._standing: dict[str, list[MQTTMessage]] = {}  # by topic, what came because it is retained there
         self._again: dict[str, None] = {}  # commands that were asked for once more
         self._refusals: dict[str, Rate] = {}
         self._events = Rate(EVENTS, MINUTE_MS)
-        self._connection: BrokerConnection | None = None
+        self._connected = False
         self._clean = False
-        self._probe_at: float | None = None
         self._saved = 0
         desk.watchers.append(self._wake.set)
 
@@ -128,7 +115,7 @@ class CommandTopics:
 
     @property
     def connected(self) -> bool:
-        return self._connection is not None
+        return self._connected
 
     async def _keep_saving(self) -> None:
         while True:
@@ -147,29 +134,28 @@ class CommandTopics:
         """One connection, from its beginning to its end -> why it ended."""
         self._lane.restart()
         self._came.clear()
-        self._sent.clear()
-        publishing = Publishing(self._acknowledged, WINDOW, None)
+        self._standing.clear()
         keeping = Keeping(self._message, self._clean)
-        connection = BrokerConnection(self._broker, self._secure, _ignore, self._wake.set, publishing, keeping)
+        outbox = Outbox(self._broker, self._secure, None, self._wake, keeping)
         flowing: asyncio.Task[None] | None = None
         try:
-            await connection.open(TOPICS)
-            self._connection, self._clean = connection, False
+            await outbox.open(TOPICS)
+            self._connected, self._clean = True, False
             self._steady.connected()
-            flowing = asyncio.create_task(self._flow(connection))
-            ends: set[asyncio.Future[Any]] = {flowing, connection.lost}
+            flowing = asyncio.create_task(self._flow(outbox))
+            ends: set[asyncio.Future[Any]] = {flowing, outbox.lost}
             await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
             if flowing.done():
                 flowing.result()
-            return self._ended(connection.lost.result())
+            return self._ended(outbox.lost.result())
         except OSError as error:
             return self._ended(error.strerror or str(error))
         finally:
-            self._connection = None
+            self._connected = False
             if flowing is not None:
                 flowing.cancel()
                 await asyncio.gather(flowing, return_exceptions=True)
-            connection.close()
+            outbox.close()
 
     def _ended(self, why: str) -> str:
         """A message that cannot be taken in would only come again: the broker is to forget it, and all it kept."""
@@ -180,48 +166,42 @@ class CommandTopics:
 
     def _message(self, message: MQTTMessage) -> None:
         """Something came; what is too long is not kept in memory."""
-        if len(self._came) >= (WAITING if message.qos else WAITING_PLAIN):
+        if len(self._came) + len(self._standing) >= (WAITING if message.qos else WAITING_PLAIN):
             self._bridge.count("commands_dropped")  # with QoS 1 it comes again, since nobody acknowledges it
             return
         message.payload = message.payload[: request.MAX_BYTES + 1]
-        self._came.append(message)
+        if message.retain and message.payload:
+            self._standing.setdefault(message.topic, []).append(message)
+        else:
+            self._came.append(message)
         self._wake.set()
 
-    def _acknowledged(self, number: int) -> None:
-        """A PUBACK came."""
-        sent = self._sent.pop(number, None)
-        if sent is None:
-            return
-        if sent.entry is not None:
-            sent.entry.left -= 1
-        if sent.answers is not None and self._connection is not None:
-            self._connection.acknowledge(sent.answers)
-        self._wake.set()
-
-    async def _flow(self, connection: BrokerConnection) -> None:
+    async def _flow(self, outbox: Outbox) -> None:
         while True:
             self._wake.clear()
             try:
-                moved = await self._take(connection) + await self._tell(connection)
+                moved = await self._take(outbox) + await self._tell(outbox)
             except JournalError:  # told by the commit queue; what came is kept
                 moved = 0
                 await asyncio.sleep(LOOK_S)
+            moved += self._clear(outbox.connection)
             self._lane.settle()
-            if self._probe_at is not None and time.monotonic() >= self._probe_at:
-                self._probe_at = None
-                connection.ask_again()
             if not moved:
-                await self._wait()
+                await outbox.wait(LOOK_S)
 
     # -- requests
 
-    async def _take(self, connection: BrokerConnection) -> int:
+    async def _take(self, outbox: Outbox) -> int:
         """What has come becomes durable, together, and is answered."""
         batch = list(islice(self._came, TOGETHER))
+        if any(message.payload for message in batch):
+            await self._look_at_retained(outbox.connection)
         inquiries: list[Inquiry] = []
         answers: list[Unfit | Inquiry | None] = []
         for message in batch:
-            found = self._read(connection, message)
+            found = self._read(message)
+            if isinstance(found, Inquiry) and self._stands(message):
+                found = Unfit(found.wanted.id, "it was published retained; ask again without, under another id")
             answers.append(found)
             if isinstance(found, Inquiry):
                 inquiries.append(found)
@@ -230,26 +210,45 @@ class CommandTopics:
             self._came.popleft()
         for message, found in zip(batch, answers, strict=True):
             if isinstance(found, Inquiry):
-                await self._answer(connection, message, found, next(verdicts))
+                await self._answer(outbox, message, found, next(verdicts))
             elif found is not None:
                 refusal = Verdict(table.REFUSED, found.message, kept=False)
-                await self._refuse(connection, message, found.id, refusal)
+                await self._refuse(outbox, message, found.id, refusal)
             else:
-                connection.acknowledge(message)
+                outbox.connection.acknowledge(message)
         return len(batch)
 
-    def _read(self, connection: BrokerConnection, message: MQTTMessage) -> Inquiry | Unfit | None:
+    async def _look_at_retained(self, connection: BrokerConnection) -> None:
+        """Afterwards `_standing` has what is."""
+        try:
+            async with asyncio.timeout(ANSWER_S):
+                if await connection.ask_again():
+                    return
+        except TimeoutError:
+            pass
+        raise OSError("the broker does not answer")
+
+    def _stands(self, message: MQTTMessage) -> bool:
+        """Whether this very request is retained: a broker does not say so of what it passes on at once."""
+        return any(copy.payload == message.payload for copy in self._standing.get(message.topic, ()))
+
+    def _clear(self, connection: BrokerConnection) -> int:
+        """What is retained is no command, and does not stay."""
+        standing, self._standing = self._standing, {}
+        for topic, copies in standing.items():
+            connection.publish(topic, b"", qos=1, retain=True)
+            self._note(TOPIC.fullmatch(topic), "a command may not be retained; cleared, and not run")
+            for copy in copies:
+                connection.acknowledge(copy)
+        return len(standing)
+
+    def _read(self, message: MQTTMessage) -> Inquiry | Unfit | None:
         """None: there is nothing to answer."""
         if not message.payload:  # something retained was cleared, perhaps by this host
             return None
         topic = TOPIC.fullmatch(message.topic)
-        if message.retain:
-            connection.publish(message.topic, b"", qos=1, retain=True)
-            self._note(topic, "a command may not be retained; cleared, and not run")
-            return None
         if topic is None:
             return Unfit(None, "no device can have this topic")
-        self._probe_at = self._probe_at or time.monotonic() + PROBE_S
         tenant, site, device = topic.groups()
         try:
             wanted = request.read(bytes(message.payload), device, self._clock.utc_ms(), held_back=True)
@@ -257,27 +256,23 @@ class CommandTopics:
             return error
         return Inquiry(wanted, device, tenant, site)
 
-    async def _answer(
-        self, connection: BrokerConnection, message: MQTTMessage, inquiry: Inquiry, verdict: Verdict
-    ) -> None:
+    async def _answer(self, outbox: Outbox, message: MQTTMessage, inquiry: Inquiry, verdict: Verdict) -> None:
         if not verdict.kept:
-            await self._refuse(connection, message, inquiry.wanted.id, verdict)
+            await self._refuse(outbox, message, inquiry.wanted.id, verdict)
             return
         if not verdict.new:
             self._again[inquiry.wanted.id] = None
-        connection.acknowledge(message)
+        outbox.connection.acknowledge(message)
 
-    async def _refuse(
-        self, connection: BrokerConnection, message: MQTTMessage, id: str | None, verdict: Verdict
-    ) -> None:
+    async def _refuse(self, outbox: Outbox, message: MQTTMessage, id: str | None, verdict: Verdict) -> None:
         """On `command/<id>` where that is possible, else as an event; more than a person can read is only counted."""
         topic = TOPIC.fullmatch(message.topic)
         if topic is None or id is None:
             self._note(topic, verdict.detail)
-            connection.acknowledge(message)
+            outbox.connection.acknowledge(message)
         elif not self._may_refuse(message.topic):
             self._bridge.count("command_refusals_dropped")
-            connection.acknowledge(message)
+            outbox.connection.acknowledge(message)
         else:
             tenant, site, device = topic.groups()
             form = {
@@ -291,7 +286,8 @@ class CommandTopics:
                 "number": None,
                 "detail": verdict.detail,
             }
-            await self._publish(connection, f"{message.topic}/{id}", form, None, message)
+            done = partial(outbox.connection.acknowledge, message)
+            await outbox.publish(Message(f"{message.topic}/{id}", forms.to_json(form)), False, done)
 
     def _may_refuse(self, topic: str) -> bool:
         if len(self._refusals) >= TOPICS_REMEMBERED:
@@ -308,49 +304,31 @@ class CommandTopics:
 
     # -- states
 
-    async def _tell(self, connection: BrokerConnection) -> int:
+    async def _tell(self, outbox: Outbox) -> int:
         """The next states; after them once more the last one of commands that were asked for again."""
         found = await self._journal.read(partial(told.after, number=self._lane.read, most=TOGETHER))
         for one in found:
             shown = not one.inner and table.OWN_ID.fullmatch(one.id) is not None
             entry = self._lane.add(one.number, int(shown))
             if shown:
-                await self._publish(connection, _topic(one), told.form(one), entry, None)
+                await outbox.publish(_message(one), False, partial(_passed, entry))
         again, self._again = self._again, {}
         for command in again:
             last = await self._journal.read(partial(told.last, command=command, up_to=self._lane.read))
             if last is not None:
-                await self._publish(connection, _topic(last), told.form(last), None, None)
+                await outbox.publish(_message(last), False, _ignore)
         return len(found)
 
-    async def _publish(
-        self,
-        connection: BrokerConnection,
-        topic: str,
-        form: dict[str, Any],
-        entry: Entry | None,
-        answers: MQTTMessage | None,
-    ) -> None:
-        """As soon as there is room."""
-        while len(self._sent) >= WINDOW or not connection.writable:
-            self._wake.clear()
-            await self._wait()
-        number = connection.publish(topic, forms.to_json(form), qos=1)
-        self._sent[number] = _Sent(time.monotonic(), entry, answers)
 
-    async def _wait(self) -> None:
-        """Until something happens; OSError when the broker owes an answer for too long."""
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(LOOK_S):
-                await self._wake.wait()
-        oldest = next(iter(self._sent.values()), None)
-        if oldest is not None and time.monotonic() - oldest.at > ANSWER_S:
-            raise OSError("the broker acknowledges nothing")
+def _message(one: told.Told) -> Message:
+    topic = of(Origin(one.device, one.tenant, one.site), f"{COMMAND}/{one.id}")
+    return Message(topic, forms.to_json(told.form(one)))
 
 
-def _topic(one: told.Told) -> str:
-    return of(Origin(one.device, one.tenant, one.site), f"{COMMAND}/{one.id}")
+def _passed(entry: Entry) -> None:
+    """The broker has this state."""
+    entry.left -= 1
 
 
-def _ignore(topic: str, payload: bytes) -> None:
-    """What comes is given to _message."""
+def _ignore() -> None:
+    """It was told before."""

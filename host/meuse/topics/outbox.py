@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 from typing import Final, NamedTuple
 
-from meuse.links.broker import BrokerConnection, Publishing, Will
+from meuse.links.broker import BrokerConnection, Keeping, Publishing, Will
 from meuse.settings import BrokerAddress
 from meuse.topics.reader import Message
 
@@ -39,26 +39,28 @@ class Outbox:
     """
 
     def __init__(
-        self, broker: BrokerAddress, secure: ssl.SSLContext | None, will: Will | None, wake: asyncio.Event
+        self,
+        broker: BrokerAddress,
+        secure: ssl.SSLContext | None,
+        will: Will | None,
+        wake: asyncio.Event,
+        keeping: Keeping | None = None,
     ) -> None:
         self._wake = wake
         self._burst = 0
         self._sent: dict[int, _Sent] = {}
         publishing = Publishing(self._acknowledged, WINDOW, will)
-        self._connection = BrokerConnection(broker, secure, _ignore, wake.set, publishing)
-        self._connection.lost.add_done_callback(lambda _: wake.set())
+        self.connection = BrokerConnection(broker, secure, _ignore, wake.set, publishing, keeping)
+        self.lost = self.connection.lost
+        self.lost.add_done_callback(lambda _: wake.set())
 
-    async def open(self) -> None:
-        """Raises OSError that says why not."""
-        await self._connection.open()
-
-    @property
-    def lost(self) -> asyncio.Future[str]:
-        return self._connection.lost
+    async def open(self, topic: str = "") -> None:
+        """Connect and subscribe, if there is a topic; raises OSError that says why not."""
+        await self.connection.open(topic)
 
     async def publish(self, message: Message, retain: bool, done: Done) -> None:
         """As soon as there is room; OSError when the connection is gone, or the broker owes an answer for too long."""
-        while len(self._sent) >= WINDOW or not self._connection.writable:
+        while len(self._sent) >= WINDOW or not self.connection.writable:
             if self.lost.done():
                 raise OSError(self.lost.result())
             self._wake.clear()
@@ -67,7 +69,7 @@ class Outbox:
             self._burst = 0
             await asyncio.sleep(0)
         self._burst += 1
-        number = self._connection.publish(message.topic, message.payload, qos=1, retain=retain)
+        number = self.connection.publish(message.topic, message.payload, qos=1, retain=retain)
         self._sent[number] = _Sent(time.monotonic(), done)
 
     async def deliver(self, messages: list[Message]) -> None:
@@ -87,7 +89,7 @@ class Outbox:
             await self.wait(IDLE_S)
 
     async def wait(self, seconds: float) -> None:
-        """Until something happens; OSError when the broker owes an answer for too long."""
+        """Until something happens, or so long; OSError when the broker owes an answer for too long."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 await self._wake.wait()
@@ -98,9 +100,9 @@ class Outbox:
     def close(self, last: Message | None = None) -> None:
         """Say goodbye, with a last retained word if it can still be said; nothing is told any more."""
         self._sent.clear()
-        if last is not None and self._connection.writable:
-            self._connection.publish(*last, qos=1, retain=True)
-        self._connection.close()
+        if last is not None and self.connection.writable:
+            self.connection.publish(*last, qos=1, retain=True)
+        self.connection.close()
 
     def _acknowledged(self, number: int) -> None:
         """A PUBACK came."""
@@ -111,4 +113,4 @@ class Outbox:
 
 
 def _ignore(topic: str, payload: bytes) -> None:
-    """Nothing is subscribed to."""
+    """Nothing is subscribed to, or it goes to `keeping`."""
