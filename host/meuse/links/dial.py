@@ -3,11 +3,10 @@
 import asyncio
 import logging
 import ssl
-from typing import cast
 
 from meuse.links import Opened, Receiver
+from meuse.links.connection import Connection
 from meuse.links.steady import Steady
-from meuse.links.tcp import WRITE_HIGH_BYTES, keep_alive
 from meuse.links.tls import reason
 
 log = logging.getLogger(__name__)
@@ -61,22 +60,16 @@ class DialLink:
         return self._opened(self.name, self.kind, call)
 
 
-class _Call(asyncio.Protocol):
+class _Call(Connection, asyncio.Protocol):
     """The connection: a Wire towards whoever speaks on it."""
 
-    packets = False
-
     def __init__(self, link: DialLink) -> None:
+        super().__init__()
         self.lost: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         self._link = link
-        self._transport: asyncio.Transport | None = None
-        self._receiver: Receiver | None = None
-        self._writable = True
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = cast(asyncio.Transport, transport)
-        self._transport.set_write_buffer_limits(high=WRITE_HIGH_BYTES)
-        keep_alive(self._transport.get_extra_info("socket"))
+        super().connection_made(transport)
         self._receiver = self._link.accept(self)
 
     def data_received(self, data: bytes) -> None:
@@ -84,32 +77,9 @@ class _Call(asyncio.Protocol):
             self._receiver.receive(data)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._writable = False
-        receiver, self._receiver = self._receiver, None
-        if receiver is not None:
-            receiver.lost()
+        super().connection_lost(exc)
         if not self.lost.done():
             self.lost.set_result("connection lost")
 
-    def pause_writing(self) -> None:
-        self._writable = False
-
-    def resume_writing(self) -> None:
-        self._writable = True
-        if self._receiver is not None:
-            self._receiver.writable()
-
-    @property
-    def writable(self) -> bool:
-        return self._writable
-
-    def write(self, data: bytes) -> None:
-        if self._transport is not None:
-            self._transport.write(data)
-
     def hold(self, held: bool) -> None:
         """Answers from upstream are small, and are always read."""
-
-    def close(self) -> None:
-        if self._transport is not None:
-            self._transport.abort()

@@ -7,16 +7,15 @@ than what the kernel holds.
 """
 
 import asyncio
-import contextlib
 import errno
 import logging
 import resource
-import socket
 from collections.abc import Callable
-from typing import Any, cast
+from typing import cast
 
 from meuse.errors import NotReachable
 from meuse.links import Opened, Receiver, tls
+from meuse.links.connection import Connection
 
 log = logging.getLogger(__name__)
 
@@ -27,15 +26,6 @@ READ_BYTES = 64 * 1024
 
 # From strangers: a turn of the event loop stays short, however many of them there are.
 STRANGER_READ_BYTES = 4 * 1024
-
-# Acknowledgements are small; a peer that does not read them is not sent more.
-WRITE_HIGH_BYTES = 32 * 1024
-
-# A peer that vanished without a word is noticed after a minute and three probes.
-KEEPALIVE_IDLE_S = 60
-KEEPALIVE_EVERY_S = 10
-KEEPALIVE_TRIES = 3
-
 
 # A listener that was full says that there is room again below this share.
 ROOM_AGAIN = 0.9
@@ -159,30 +149,24 @@ class _Stranger(asyncio.Protocol):
             self._handshakes.begin(transport, _Connection(self._link))
 
 
-class _Connection(asyncio.BufferedProtocol):
+class _Connection(Connection, asyncio.BufferedProtocol):
     """One accepted connection: a Wire towards the session."""
 
-    __slots__ = ("_early", "_held", "_link", "_receiver", "_transport", "_writable")
-
-    packets = False
+    __slots__ = ("_early", "_held", "_link")
 
     def __init__(self, link: TcpLink) -> None:
+        super().__init__()
         self._link = link
-        self._transport: asyncio.Transport | None = None
-        self._receiver: Receiver | None = None
-        self._writable = True
         self._held = False
         self._early = b""  # what came with the last bytes of a handshake
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = cast(asyncio.Transport, transport)
-        self._transport.set_write_buffer_limits(high=WRITE_HIGH_BYTES)
-        keep_alive(self._transport.get_extra_info("socket"))
-        peer = self._transport.get_extra_info("peername")
+        super().connection_made(transport)
+        peer = transport.get_extra_info("peername")
         self._receiver = self._link.accept(self, peer[0] if peer else "unknown")
         early, self._early = self._early, b""
         if self._receiver is None:
-            self._transport.abort()
+            self.close()
         elif early:
             self._receiver.receive(early)
 
@@ -202,26 +186,7 @@ class _Connection(asyncio.BufferedProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._link.connections.discard(self)
-        self._writable = False
-        receiver, self._receiver = self._receiver, None
-        if receiver is not None:
-            receiver.lost()
-
-    def pause_writing(self) -> None:
-        self._writable = False
-
-    def resume_writing(self) -> None:
-        self._writable = True
-        if self._receiver is not None:
-            self._receiver.writable()
-
-    @property
-    def writable(self) -> bool:
-        return self._writable
-
-    def write(self, data: bytes) -> None:
-        if self._transport is not None:
-            self._transport.write(data)
+        super().connection_lost(exc)
 
     def hold(self, held: bool) -> None:
         if self._transport is None or self._held == held:
@@ -231,16 +196,3 @@ class _Connection(asyncio.BufferedProtocol):
             self._transport.pause_reading()
         else:
             self._transport.resume_reading()
-
-    def close(self) -> None:
-        if self._transport is not None:
-            self._transport.abort()
-
-
-def keep_alive(sock: Any) -> None:
-    """Probes for a vanished peer; a system without an option keeps its own default."""
-    with contextlib.suppress(OSError, AttributeError):
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, KEEPALIVE_IDLE_S)
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, KEEPALIVE_EVERY_S)
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, KEEPALIVE_TRIES)
