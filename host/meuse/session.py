@@ -4,10 +4,9 @@ An adapter and nothing more: what a packet means is the endpoint's business, wha
 journal's. Runs on the event loop; never waits.
 """
 
-import asyncio
 from typing import TYPE_CHECKING
 
-from meuse_protocol.framing import FRAME, TEXT, Deframer, frame
+from meuse_protocol.framing import FRAME, TEXT, Deframer
 from meuse_protocol.host_endpoint import (
     Duplicate,
     GapFound,
@@ -21,15 +20,13 @@ from meuse_protocol.messages import ANCHOR, BLOB, RESULT, SCHEMA
 from meuse.deframer import FastDeframer, Packets
 from meuse.journal.batch import Gap, Row, Twin
 from meuse.links import Wire
+from meuse.sender import Sender
 
 if TYPE_CHECKING:
     from meuse.bridge import Bridge
 
 # The largest packet a hub accepts (protocol 3.1) with room for a MAC of 16 bytes.
 MAX_E2E_BYTES = 4096 + 16
-
-# After so long without a byte sent the other side may have missed a delimiter: begin with one.
-SILENCE_MS = 1000
 
 # From a network, before anything held: many times what a board says until its HELLO is answered.
 STRANGER_BYTES = 16 * 1024
@@ -38,11 +35,8 @@ STRANGER_BYTES = 16 * 1024
 NOBODY: dict[int, str] = {}
 NOTHING: dict[int, int] = {}
 
-# Packets joined into one write; the wire says after each whether it takes more.
-WRITE_TOGETHER = 16
 
-
-class Session:
+class Session(Sender):
     """Told by a link what came, told by the commit queue what is durable; a Receiver of both."""
 
     __slots__ = (
@@ -52,11 +46,7 @@ class Session:
         "_endpoint",
         "_lost",
         "_present",
-        "_sent_ms",
         "_strange_bytes",
-        "_timer",
-        "_timer_ms",
-        "_wire",
         "device",
         "frames_out",
         "heard_ms",
@@ -66,6 +56,7 @@ class Session:
     )
 
     def __init__(self, name: str, kind: str, wire: Wire, endpoint: HostEndpoint, bridge: "Bridge"):
+        super().__init__(wire)
         self.name = name
         self.kind = kind
         self.device: str | None = None  # who is at the other end: of several boards the one that passes on
@@ -73,16 +64,12 @@ class Session:
         self.frames_out = 0
         self.heard_ms = 0  # when a HELLO or something new came last: of two ways the later one is alive
         self._strange_bytes = 0
-        self._wire = wire
         self._endpoint = endpoint
         self._bridge = bridge
         self._deframer: Packets | Deframer = Packets(MAX_E2E_BYTES) if wire.packets else FastDeframer(MAX_E2E_BYTES)
         self._lost = False
         self._present: dict[int, str] = NOBODY  # stream -> device, where there are several
         self._counts: dict[int, int] = NOTHING  # stream -> packets of each when last looked at
-        self._sent_ms = -SILENCE_MS
-        self._timer: asyncio.TimerHandle | None = None
-        self._timer_ms = 0
 
     @property
     def shared(self) -> bool:
@@ -137,15 +124,10 @@ class Session:
             return
         self._pump()
 
-    def writable(self) -> None:
-        self._pump()
-
     def lost(self) -> None:
         """The connection is gone. What it brought may still become durable."""
         self._lost = True
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
+        self._disarm()
         self._bridge.closed(self)
 
     def packets(self, stream: int) -> int:
@@ -281,49 +263,13 @@ class Session:
         return self._present.get(stream) if self.shared else self.device
 
     def _pump(self) -> None:
-        """Send what is due as far as the wire takes it; wake up when the next thing is."""
-        if self._lost:
-            return
-        now_ms = self._bridge.clock.now_ms()
-        if self._wire.packets:
-            while (e2e := self._due(now_ms)) is not None:
-                self._wire.write(e2e)
-        else:
-            self._write_frames(now_ms)
-        self._arm(now_ms)
+        if not self._lost:
+            self._send(self._bridge.clock.now_ms())
 
     def _due(self, now_ms: int) -> bytes | None:
-        """The packet that goes now, None when there is none or no room."""
-        e2e = self._endpoint.next_pdu(now_ms) if self._wire.writable else None
+        e2e = self._endpoint.next_pdu(now_ms)
         self.frames_out += e2e is not None
         return e2e
 
-    def _write_frames(self, now_ms: int) -> None:
-        out = []
-        while (e2e := self._due(now_ms)) is not None:
-            if now_ms - self._sent_ms >= SILENCE_MS:
-                out.append(b"\0")
-            self._sent_ms = now_ms
-            out.append(frame(e2e))
-            if len(out) >= WRITE_TOGETHER:
-                self._wire.write(b"".join(out))
-                out.clear()
-        if out:
-            self._wire.write(b"".join(out))
-
     def _due_ms(self, now_ms: int) -> int | None:
         return self._endpoint.deadline(now_ms)
-
-    def _arm(self, now_ms: int) -> None:
-        due_ms = self._due_ms(now_ms) if self._wire.writable else None
-        if due_ms is None or (self._timer is not None and self._timer_ms <= due_ms):
-            return  # a timer that fires early finds nothing to do and is armed again
-        if self._timer is not None:
-            self._timer.cancel()
-        self._timer_ms = due_ms
-        delay_s = max(due_ms - now_ms, 1) / 1000
-        self._timer = asyncio.get_running_loop().call_later(delay_s, self._fire)
-
-    def _fire(self) -> None:
-        self._timer = None
-        self._pump()
