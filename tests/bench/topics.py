@@ -135,7 +135,7 @@ def tables_of(folder: Path, port: int, workers: int) -> Iterator[Tables]:
         with Cluster(folder / "cluster") as cluster, contextlib.ExitStack() as stack:
             table["journal"] = {"url": server.database().url, "lake": False}
             table["cluster"] = {"servers": cluster.urls, "groups": ["topics"]}
-            stack.enter_context(host_first(table))
+            host_first(table)
             for _ in range(workers):
                 stack.enter_context(worker(folder, table))
             yield table
@@ -143,8 +143,7 @@ def tables_of(folder: Path, port: int, workers: int) -> Iterator[Tables]:
         server.remove()
 
 
-@contextlib.contextmanager
-def host_first(table: Tables) -> Iterator[None]:
+def host_first(table: Tables) -> None:
     """A host makes the journal's tables, and says from which record on workers publish."""
 
     async def begin() -> None:
@@ -154,7 +153,6 @@ def host_first(table: Tables) -> Iterator[None]:
         await host.stop(finish_lake=False)
 
     asyncio.run(begin())
-    yield
 
 
 @contextlib.contextmanager
@@ -204,7 +202,7 @@ def measure(quick: bool) -> dict[str, dict[str, float]]:
     for name, rows, per_s in RUNS:
         for workers in WORKERS:
             count = (per_s or 500) * (3 if quick else 20)
-            who = f"{workers} workers of a cluster" if workers else "the host"
+            who = f"{workers} worker{'s' * (workers > 1)} of a cluster" if workers else "the host"
             with tempfile.TemporaryDirectory(dir=Path.cwd()) as folder:
                 found[f"{name}, {who}"] = one(Path(folder), rows, per_s, count, workers)
     return found

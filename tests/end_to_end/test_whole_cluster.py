@@ -227,14 +227,12 @@ def in_store_once(scene: Scene) -> None:
 def at_backend(scene: Scene) -> None:
     """Every row was heard, as the document says, and first in the order of the journal; doubles are recognisable."""
     validate(scene.backend.heard)
-    ids = "SELECT id, stream, seq FROM journal_records"
-    came = {(stream, seq): id for id, stream, seq in rows(scene.cell.journal.url, ids)}
-    # What was there before workers began is the host's, at the same time.
-    [(handed,)] = rows(scene.cell.journal.url, "SELECT value FROM topics_progress WHERE key = 'handed'")
+    ids = "SELECT row_number() OVER (ORDER BY id), stream, seq FROM journal_records"
+    came = {(stream, seq): at for at, stream, seq in rows(scene.cell.journal.url, ids)}
     telemetry = scene.backend.of("telemetry")
     for board in scene.boards:
         order = [came[form["stream"], form["seq"]] for form in telemetry if form["device"] == board.device]
-        firsts = [id for id in dict.fromkeys(order) if id > int(handed)]
+        firsts = list(dict.fromkeys(order))
         assert firsts == sorted(firsts), board.device
     heard = scene.backend.readings()
     assert set(heard) == {row for board in scene.boards for row in board.rows}

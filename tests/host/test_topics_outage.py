@@ -23,11 +23,15 @@ from tests.host.readings_board import SCHEMA, ReadingsBoard, utc_ms
 from tests.host.test_topics import heard_all, in_order, listening
 from tests.topics_listener import Listener, validate
 
+# How long a broker's word is that who calls is connected (MQTT 3.1.1, section 3.2).
+CONNACK_BYTES = 4
+
 
 class Cable:
     """Between host and broker: carries bytes until it is cut, in the middle of whatever is under way.
 
-    Who calls again is connected again, while it is `plugged`.
+    Who calls again is connected again, while it is `plugged`. While it is `mute` the broker can say that who calls is
+    connected, and nothing more.
     """
 
     def __init__(self, port: int) -> None:
@@ -36,6 +40,7 @@ class Cable:
         self.carried = 0  # bytes to the broker
         self.connections = 0
         self.plugged = True
+        self.mute = False
 
     async def open(self) -> int:
         """Its own port."""
@@ -55,7 +60,11 @@ class Cable:
         )
 
     async def _carry(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, to_broker: bool) -> None:
+        passed = 0
         while data := await reader.read(1_000):
+            if self.mute and not to_broker:
+                data = data[: max(CONNACK_BYTES - passed, 0)]
+            passed += len(data)
             writer.write(data)
             self.carried += len(data) * to_broker
             await writer.drain()

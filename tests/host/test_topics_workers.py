@@ -5,21 +5,29 @@ Real: hosts and workers in this process, three nats-servers, PostgreSQL, Mosquit
 
 import asyncio
 import contextlib
+import threading
+import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 from meuse import catalog
 from meuse.cluster import stream, workers
+from meuse.cluster.worker import Worker
 from meuse.config import read_settings
+from meuse.delivery import Delivery
+from meuse.errors import JournalError, LaterError
 from meuse.journal.purge import purge_step
 from meuse.journal.shared import PostgresJournal
+from meuse.journal.sql import Database
 from meuse.postgres import Address
 from meuse.run import Host
-from meuse.topics import progress, publisher
+from meuse.topics import outbox, progress, publisher
 from meuse.topics import workers as topics_workers
+from meuse.topics.reader import Batch, Reader
 from meuse.topics.workers import TopicsWorker
 from meuse_protocol import messages
 from meuse_protocol.received import RangeSet
@@ -28,6 +36,7 @@ from tests.brokers import Broker
 from tests.host.hosts import key_of, running
 from tests.host.light_board import until
 from tests.host.readings_board import ReadingsBoard, utc_ms
+from tests.host.stores import rows
 from tests.host.test_topics import connected, heard_all, listening
 from tests.host.test_topics_outage import Cable
 from tests.nats_cluster import Cluster
@@ -57,21 +66,37 @@ class Place:
         self.journal = journal
         self.broker = broker
         self.port = broker.port  # where hosts and workers find the broker
+        self.live_within = "5min"
         name = journal.url.rpartition("/")[2].replace("_", "-")
-        self._cluster = {"servers": cluster.urls, "groups": ["topics"], "name": name, "partitions": 2}
+        self._cluster: dict[str, Any] = {"servers": cluster.urls, "groups": ["topics"], "name": name, "partitions": 2}
 
-    def _tables(self) -> dict[str, object]:
-        journal = {"url": self.journal.url, "lake": False}
-        return {"mqtt": {"url": f"mqtt://127.0.0.1:{self.port}"}, "journal": journal}
+    def _tables(self, mqtt: bool = True) -> dict[str, object]:
+        broker = {"url": f"mqtt://127.0.0.1:{self.port}", "live_within": self.live_within}
+        return {"mqtt": broker if mqtt else {}, "journal": {"url": self.journal.url, "lake": False}}
 
-    def host(self, by_workers: bool = True) -> contextlib.AbstractAsyncContextManager[Host]:
+    def host(self, by_workers: bool = True, mqtt: bool = True) -> contextlib.AbstractAsyncContextManager[Host]:
         cluster = {**self._cluster, "groups": ["topics"] if by_workers else ["store"]}
-        return running(self.data, cluster=cluster, **self._tables())
+        return running(self.data, cluster=cluster, **self._tables(mqtt))
 
     @asynccontextmanager
     async def worker(self) -> AsyncIterator[None]:
         tables = {"host": {"data": str(self.data)}, "cluster": self._cluster, **self._tables()}
         task = asyncio.create_task(workers.work("topics", read_settings(tables, "test")))
+        try:
+            yield
+        finally:
+            await stream.end([task])
+
+    @asynccontextmanager
+    async def other_worker(self) -> AsyncIterator[None]:
+        """Of the group `store`, without any effect."""
+
+        async def effect(found: Delivery) -> None:
+            pass
+
+        layout = stream.Layout(self._cluster["name"], self._cluster["partitions"], 3, 1 << 30)
+        worker = Worker(stream.group_of(stream.STORE, ""), self._cluster["servers"], layout, effect)
+        task = asyncio.create_task(worker.run())
         try:
             yield
         finally:
@@ -87,21 +112,40 @@ def place(tmp_path: Path, postgres: Postgres, cluster: Cluster) -> Iterator[Plac
         yield Place(tmp_path, postgres.database(), cluster, broker)
 
 
+class Seen(TopicsWorker):
+    put_off = 0  # batches
+
+    async def publish(self, found: Delivery) -> None:
+        try:
+            await super().publish(found)
+        except LaterError:
+            self.put_off += 1
+            raise
+
+
 @pytest.fixture(autouse=True)
-def seen(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[TopicsWorker]]:
+def seen(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Seen]]:
     """Workers at work in this process."""
-    found: list[TopicsWorker] = []
+    found: list[Seen] = []
 
-    class Noted(TopicsWorker):
-        def __init__(self, *arguments: object) -> None:
-            super().__init__(*arguments)  # type: ignore[arg-type]
-            found.append(self)
+    def noted(*arguments: Any) -> TopicsWorker:
+        found.append(Seen(*arguments))
+        return found[-1]
 
-    monkeypatch.setattr(workers, "TopicsWorker", Noted)
+    monkeypatch.setattr(workers, "TopicsWorker", noted)
     yield found
 
 
-def test_each_reading_is_published_once_by_a_worker_or_by_the_host(place: Place, seen: list[TopicsWorker]) -> None:
+async def begun(host: Host, board: ReadingsBoard, backend: Listener) -> None:
+    """The board is there, and its first reading was heard."""
+    await connected(host)
+    await board.connect(host.tcp[0].address)
+    board.begin()
+    board.measure()
+    await heard_all(backend, board)
+
+
+def test_each_reading_is_published_once_by_a_worker_or_by_the_host(place: Place, seen: list[Seen]) -> None:
     async def scene() -> None:
         backend = Listener(place.broker.port)
         await listening(backend)
@@ -128,6 +172,7 @@ def test_each_reading_is_published_once_by_a_worker_or_by_the_host(place: Place,
             board.put(messages.BLOB, 7, None, b"\x00\x01")
             await until(lambda: [f["seq"] for f in backend.of("backfill")] == [old], "what is late")
             await until(lambda: seen[0].left == 2, "what waits is left")
+            await taken_over(host)
             board.put(messages.ANCHOR, 65_000, utc_ms(), 20, 2)
             last = board.measure()
             await heard_all(backend, board)
@@ -145,7 +190,7 @@ def test_each_reading_is_published_once_by_a_worker_or_by_the_host(place: Place,
 
 
 def test_while_the_broker_is_away_the_stream_runs_empty_and_the_host_publishes_later(
-    place: Place, seen: list[TopicsWorker], monkeypatch: pytest.MonkeyPatch
+    place: Place, seen: list[Seen], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Else the store's workers, who have the same stream, would wait for the broker."""
     monkeypatch.setattr(topics_workers, "AWAY_S", 0.5)
@@ -157,11 +202,7 @@ def test_while_the_broker_is_away_the_stream_runs_empty_and_the_host_publishes_l
         place.port = await cable.open()
         board = place.board()
         async with place.host() as host, place.worker():
-            await connected(host)
-            await board.connect(host.tcp[0].address)
-            board.begin()
-            board.measure()
-            await heard_all(backend, board)
+            await begun(host, board, backend)
             cable.plugged = False
             cable.cut()
             await until(lambda: host.topics and not host.topics.connected, "the broker is missed")
@@ -192,17 +233,170 @@ async def passed(host: Host, cursor: str) -> None:
             await asyncio.sleep(0.05)
 
 
+async def taken_over(host: Host) -> None:
+    """The host has taken over, and written down, what workers left."""
+    async with asyncio.timeout(60):
+        while await host.journal.read(progress.left):  # noqa: ASYNC110 - in a table
+            await asyncio.sleep(0.05)
+
+
+def test_a_broker_that_acknowledges_nothing_is_not_waited_for(
+    place: Place, seen: list[Seen], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It takes every connection, so it never looks away."""
+    monkeypatch.setattr(topics_workers, "AWAY_S", 0.5)
+    monkeypatch.setattr(outbox, "ANSWER_S", 1.0)
+
+    async def scene() -> None:
+        backend = Listener(place.broker.port)
+        await listening(backend)
+        cable = Cable(place.broker.port)
+        board = place.board()
+        async with place.host() as host:
+            place.port = await cable.open()
+            async with place.worker():
+                await begun(host, board, backend)
+                cable.mute = True
+                for _ in range(30):
+                    board.measure()
+                await board.drained()
+                await passed(host, progress.DISTRIBUTED)
+                await until(lambda: len(backend.readings("backfill")) >= 20, "the host publishes them")
+                cable.mute = False
+                before = seen[0].published
+                while seen[0].published == before:
+                    board.measure()
+                    await board.drained()
+                    await passed(host, progress.DISTRIBUTED)
+                await heard_all(backend, board)
+                board.unplug()
+        await cable.close()
+        backend.close()
+        validate(backend.heard)
+
+    asyncio.run(scene())
+
+
+def test_workers_wait_until_the_host_has_published_what_came_before(place: Place, seen: list[Seen]) -> None:
+    """Else a device's readings would come out of order."""
+
+    async def scene() -> None:
+        backend = Listener(place.broker.port)
+        await listening(backend)
+        cable = Cable(place.broker.port)
+        place.port = await cable.open()
+        cable.plugged = False
+        board = place.board()
+        async with place.host(by_workers=False, mqtt=False) as host:
+            await board.connect(host.tcp[0].address)
+            board.begin()
+            for _ in range(10):
+                board.measure()
+            await board.drained()
+            board.unplug()
+        async with place.host() as host:
+            place.port = place.broker.port
+            async with place.worker():
+                await board.connect(host.tcp[0].address)
+                for _ in range(10):
+                    board.measure()
+                await until(lambda: seen and seen[0].connected and seen[0].put_off >= 2, "the worker waits")
+                cable.plugged = True
+                await heard_all(backend, board)
+                board.unplug()
+        came = rows(place.journal.url, f"SELECT seq FROM journal_records WHERE type = {messages.SINGLE} ORDER BY id")
+        await cable.close()
+        backend.close()
+        validate(backend.heard)
+        assert len(came) == 20 and [(form["seq"],) for form in backend.of("telemetry")] == came
+
+    asyncio.run(scene())
+
+
+def test_what_workers_leave_while_the_backlog_is_read_is_not_taken_for_theirs(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The host sees for itself that readings are old, and hears from the worker that it has left them, in between."""
+    look, looking = Reader.live, threading.Event()
+    left = "SELECT id FROM topics_left"
+
+    def slowly(self: Reader, db: Database, after: int, now_ms: int) -> Batch:
+        looking.set()
+        ends = time.monotonic() + 20
+        while not rows(place.journal.url, left) and time.monotonic() < ends:
+            time.sleep(0.01)
+        time.sleep(5 * publisher.SAVE_S)  # what is read next is what was left, and then the backlog
+        monkeypatch.setattr(Reader, "live", look)
+        return look(self, db, after, now_ms)
+
+    async def scene() -> None:
+        backend = Listener(place.broker.port)
+        await listening(backend)
+        place.live_within = "1s"
+        cable = Cable(place.broker.port)
+        place.port = await cable.open()
+        cable.plugged = False
+        board = place.board()
+        async with place.host() as host:
+            await until(lambda: host.topics, "it leads")
+            await board.connect(host.tcp[0].address)
+            board.begin()
+            board.measure()
+            await board.drained()
+            await until(lambda: host.distributor and host.distributor.sent, "it is in the stream")
+            came_ms = utc_ms()
+            await until(lambda: utc_ms() > came_ms + 1_000, "it is old")
+            monkeypatch.setattr(Reader, "live", slowly)
+            cable.plugged = True
+            await until(looking.is_set, "the host looks")
+            place.port = place.broker.port
+            async with place.worker():
+                await heard_all(backend, board)
+                board.unplug()
+        await cable.close()
+        backend.close()
+        validate(backend.heard)
+
+    asyncio.run(scene())
+
+
+def test_what_was_distributed_to_others_only_is_published_later(place: Place) -> None:
+    """While the host that led had no broker in its settings, and no such group."""
+
+    async def scene() -> None:
+        backend = Listener(place.broker.port)
+        await listening(backend)
+        board = place.board()
+        async with place.host() as host, place.worker():
+            await begun(host, board, backend)
+            board.unplug()
+        async with place.host(by_workers=False, mqtt=False) as host, place.other_worker():
+            await board.connect(host.tcp[0].address)
+            for _ in range(5):  # each in a batch of its own, that leaves the stream
+                board.measure()
+                await board.drained()
+                await passed(host, progress.DISTRIBUTED)
+            board.unplug()
+        assert len(backend.readings()) == 1
+        async with place.host() as host, place.worker():
+            await heard_all(backend, board)
+            await board.connect(host.tcp[0].address)
+            board.measure()
+            await heard_all(backend, board)
+            board.unplug()
+        backend.close()
+        validate(backend.heard)
+
+    asyncio.run(scene())
+
+
 def test_when_the_host_publishes_again_it_begins_where_workers_are_known_to_be_done(place: Place) -> None:
     async def scene() -> None:
         backend = Listener(place.broker.port)
         await listening(backend)
         board = place.board()
         async with place.host() as host, place.worker():
-            await connected(host)
-            await board.connect(host.tcp[0].address)
-            board.begin()
-            board.measure()
-            await heard_all(backend, board)
+            await begun(host, board, backend)
             board.unplug()
         async with place.host() as host:  # without workers: it waits in the stream
             await connected(host)
@@ -240,7 +434,10 @@ def test_what_was_left_stays_in_the_journal_until_a_host_has_written_it_down(pos
             return await journal.write(lambda db: purge_step(db, 2, ()))
 
         async def write_down(now: progress.Progress, *taken_over: int) -> None:
-            await journal.write(lambda db: progress.save(db, now, [], taken_over, 1))
+            await journal.write(lambda db: progress.save(db, b"one", now, [], taken_over, 1))
+
+        async def begin(whose: bytes) -> progress.Progress:
+            return await journal.write(lambda db: progress.begin(db, whose, True, 1))
 
         await journal.start(1)
         try:
@@ -255,9 +452,15 @@ def test_what_was_left_stays_in_the_journal_until_a_host_has_written_it_down(pos
             ids.add_range(5, 6)
             await journal.write(lambda db: progress.leave(db, ids))
             assert await purge() == 4
-            at = await journal.read(progress.load)
+            at = await begin(b"one")
+            assert at.handed == 10
             [(number, left)] = (await journal.read(progress.left)).items()
             assert left.ranges() == [(5, 6)]
+            await begin(b"two")
+            with pytest.raises(JournalError, match="another host"):  # which may have begun without what is left
+                await write_down(at._replace(live=10), number)
+            assert list(await journal.read(progress.left)) == [number]
+            await begin(b"one")
             await write_down(at._replace(live=10, late=left, left=left), number)
             assert await journal.read(progress.left) == {}
             assert await purge() == 0, "it waits in the backlog"

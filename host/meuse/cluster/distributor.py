@@ -20,6 +20,7 @@ from meuse.cluster import batch, stream
 from meuse.cluster.batch import Span
 from meuse.cluster.stream import Layout
 from meuse.errors import JournalError
+from meuse.journal.sql import Database
 from meuse.journal.threads import Journal
 from meuse.lake.files import journal_id
 
@@ -29,7 +30,9 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+# What every group is done with, and, moved only where workers publish, what those are done with.
 CURSOR: Final = "cluster"
+PUBLISHED: Final = "cluster-topics"
 
 # One message may hold a whole range, and NATS takes 1 MB.
 RANGE_BYTES: Final = 512 * 1024
@@ -199,10 +202,17 @@ class Distributor:
         if not last_id:
             return
         now_ms = self._utc_ms()
-        await self._journal.write(lambda db: catalog.move_cursor(db, CURSOR, last_id, now_ms))
+        await self._journal.write(partial(self._move, last_id=last_id, now_ms=now_ms))
         for partition, sequence in done.items():
             # The last message stays: it says how far this partition is.
             await js.purge_stream(self._layout.name, seq=sequence, subject=self._layout.subject(self._id, partition))
+
+    def _move(self, db: Database, last_id: int, now_ms: int) -> None:
+        before, published = catalog.position(db, CURSOR), catalog.position(db, PUBLISHED)
+        catalog.move_cursor(db, CURSOR, last_id, now_ms)
+        # Behind, it stays: what others were done with meanwhile nobody has published; see topics/progress.py.
+        if stream.TOPICS in self._group_names and published >= before:
+            catalog.move_cursor(db, PUBLISHED, max(last_id, published), now_ms)
 
     async def _floors(self, js: "JetStreamContext") -> dict[int, int]:
         """partition -> every group has acknowledged its messages up to this sequence."""

@@ -3,9 +3,10 @@
 import asyncio
 import contextlib
 import json
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
+from typing import Any, NamedTuple
 
 from meuse import foreground, postgres
 from meuse.clock import Clock
@@ -30,6 +31,14 @@ STORES = 2
 
 # How often what waits for a schema or a clock is looked through without a reason.
 SWEEP_S = 60.0
+
+
+class Work(NamedTuple):
+    """Of one group: what it does with a batch, and what runs beside until cancelled."""
+
+    group: Group
+    effect: Effect
+    beside: Coroutine[Any, Any, None]
 
 
 def run(name: str, found: Settings, seconds: float | None) -> int:
@@ -65,12 +74,16 @@ async def work(name: str, found: Settings) -> None:
     cluster = found.cluster
     layout = stream.Layout(cluster.name, cluster.partitions, cluster.replicas, cluster.max_bytes)
     servers = stream.addresses(cluster)
-    async with storing(found) if name == stream.STORE else publishing(found) as (group, effect):
-        await Worker(group, servers, layout, effect).run()
+    async with storing(found) if name == stream.STORE else publishing(found) as (group, effect, beside):
+        tasks = [asyncio.create_task(Worker(group, servers, layout, effect).run()), asyncio.create_task(beside)]
+        try:
+            await asyncio.gather(*tasks)
+        finally:
+            await stream.end(tasks)
 
 
 @asynccontextmanager
-async def publishing(found: Settings) -> AsyncIterator[tuple[Group, Effect]]:
+async def publishing(found: Settings) -> AsyncIterator[Work]:
     """The effect of the group `topics`: messages at a broker."""
     address = place_of(found).address
     assert address is not None, "config.py makes sure of it"
@@ -82,18 +95,13 @@ async def publishing(found: Settings) -> AsyncIterator[tuple[Group, Effect]]:
         whose = await journal.read(journal_id)
         reader = Reader(whose, parse_duration(found.mqtt.live_within), found.mqtt.raw)
         worker = TopicsWorker(journal, reader, clock, to, secure)
-        connecting = asyncio.create_task(worker.run(), name="broker")
-        try:
-            yield stream.group_of(stream.TOPICS, whose), worker.publish
-        finally:
-            connecting.cancel()
-            await asyncio.gather(connecting, return_exceptions=True)
+        yield Work(stream.group_of(stream.TOPICS, whose), worker.publish, worker.run())
     finally:
         await journal.close()
 
 
 @asynccontextmanager
-async def storing(found: Settings) -> AsyncIterator[tuple[Group, Effect]]:
+async def storing(found: Settings) -> AsyncIterator[Work]:
     """The effect of the group `store`: rows in PostgreSQL."""
     where = Address(found.store.url, found.store.password_file, found.store.ca, "store")
     clock = Clock()
@@ -116,12 +124,9 @@ async def storing(found: Settings) -> AsyncIterator[tuple[Group, Effect]]:
             with contextlib.suppress(StoreError):  # told by whoever has a batch to write
                 await use(Store.sweep)
 
-    sweeping = asyncio.create_task(sweep())
     try:
-        yield stream.group_of(stream.STORE, ""), lambda part: use(lambda store: store.write(part))
+        yield Work(stream.group_of(stream.STORE, ""), lambda part: use(lambda store: store.write(part)), sweep())
     finally:
-        sweeping.cancel()
-        await asyncio.gather(sweeping, return_exceptions=True)
         for _ in stores:  # each when what it has under way is over
             await asyncio.get_running_loop().run_in_executor(threads, (await free.get()).close)
         threads.shutdown()

@@ -60,14 +60,14 @@ class Outbox:
 
     async def publish(self, message: Message, retain: bool, done: Done) -> None:
         """As soon as there is room; OSError when the connection is gone, or the broker owes an answer for too long."""
+        if self._burst >= BURST:  # boards come first
+            self._burst = 0
+            await asyncio.sleep(0)
         while len(self._sent) >= WINDOW or not self.connection.writable:
             if self.lost.done():
                 raise OSError(self.lost.result())
             self._wake.clear()
             await self.wait(IDLE_S)
-        if self._burst >= BURST:  # boards come first
-            self._burst = 0
-            await asyncio.sleep(0)
         self._burst += 1
         number = self.connection.publish(message.topic, message.payload, qos=1, retain=retain)
         self._sent[number] = _Sent(time.monotonic(), done)

@@ -15,12 +15,12 @@ from typing import Final, NamedTuple
 from meuse_protocol.received import RangeSet
 
 from meuse import catalog
+from meuse.cluster.distributor import CURSOR as DISTRIBUTED
+from meuse.cluster.distributor import PUBLISHED
+from meuse.errors import JournalError
 from meuse.journal.sql import Database
 
 CURSOR: Final = "topics"
-
-# Of cluster/distributor.py: what every group of workers is done with.
-DISTRIBUTED: Final = "cluster"
 
 # How far topics/commands.py has come.
 STATES: Final = "command"
@@ -92,19 +92,27 @@ def load(db: Database) -> Progress:
     )
 
 
-def begin(db: Database, by_workers: bool) -> Progress:
-    """Where a host takes up. From a change on workers publish, or do so no more; nothing is between, some may be twice.
+def begin(db: Database, whose: bytes, by_workers: bool, at_ms: int) -> Progress:
+    """Where a host takes up, under a name of its own; part of the caller's transaction.
 
-    Workers get every record that was not distributed before they had their consumers, so all that are there now stay
-    with the host. Back again, it begins behind what all workers are known to be done with.
+    From a change on workers publish, or do so no more; nothing is between, some may be twice. Workers get every record
+    that was not distributed before they had their consumers, so all that are there now stay with the host. Back again,
+    and where records were distributed to others only, it begins behind what they are known to be done with.
     """
+    _put(db, {"whose": whose})
     at = load(db)
+    if at.handed != NEVER:
+        published = max(at.handed, catalog.position(db, PUBLISHED))
+        passed_by = published < catalog.position(db, DISTRIBUTED)
+        if passed_by or not by_workers:
+            at = at._replace(live=min(at.live, published), handed=NEVER)
     if by_workers and at.handed == NEVER:
         (newest,) = db.execute("SELECT coalesce(max(id), 0) FROM records").fetchone()
-        return at._replace(handed=max(at.live, newest))
-    if not by_workers and at.handed != NEVER:
-        live = min(at.live, max(at.handed, catalog.position(db, DISTRIBUTED)))
-        return at._replace(live=live, handed=NEVER)
+        at = at._replace(handed=max(at.live, newest))
+        catalog.move_cursor(db, PUBLISHED, at.handed, at_ms)
+    _put(db, {"live": b"%d" % at.live, "handed": b"%d" % at.handed})
+    if not by_workers:
+        catalog.forget_cursor(db, PUBLISHED)  # from here on `live` says it
     return at
 
 
@@ -113,10 +121,11 @@ def retained(db: Database) -> dict[str, bytes]:
     return dict(db.execute("SELECT topic, payload FROM topics_retained"))
 
 
-def handed(db: Database) -> int:
-    """Workers publish readings of the records after this one; NEVER while they are not to."""
-    row = db.execute("SELECT value FROM topics_progress WHERE key = 'handed'").fetchone()
-    return int(row[0]) if row else NEVER
+def handed(db: Database) -> tuple[int, bool]:
+    """-> workers publish readings of the records after this one (NEVER: of none); whether the host has come so far."""
+    kept = dict(db.execute("SELECT key, value FROM topics_progress WHERE key IN ('handed', 'live')"))
+    number = int(kept.get("handed", NEVER))
+    return number, int(kept.get("live", 0)) >= number
 
 
 def leave(db: Database, ids: RangeSet) -> None:
@@ -130,14 +139,23 @@ def left(db: Database) -> dict[int, RangeSet]:
 
 
 def save(
-    db: Database, now: Progress, retained: Iterable[tuple[str, bytes | None]], taken_over: Iterable[int], at_ms: int
+    db: Database,
+    whose: bytes,
+    now: Progress,
+    retained: Iterable[tuple[str, bytes | None]],
+    taken_over: Iterable[int],
+    at_ms: int,
 ) -> None:
-    """Part of the caller's transaction. `retained`: what changed; None: no message stands there any more."""
+    """Part of the caller's transaction. `retained`: what changed; None: no message stands there any more.
+
+    Raises JournalError once another host has begun: what this one took over would be in no progress that counts.
+    """
+    ours = "UPDATE topics_progress SET value = value WHERE key = 'whose' AND value = ?"
+    if db.execute(ours, (whose,)).rowcount != 1:
+        raise JournalError("another host publishes topics")
     kept = {key: b"%d" % value for key, value in now._asdict().items() if isinstance(value, int)}
     kept |= {"late": now.late.to_bytes(), "waiting": now.waiting.to_bytes(), "left": now.left.to_bytes()}
-    db.executemany(
-        "INSERT INTO topics_progress VALUES(?, ?) ON CONFLICT(key) DO UPDATE SET value = excluded.value", kept.items()
-    )
+    _put(db, kept)
     for number in taken_over:  # one by one: another may have come between, and become visible only now
         db.execute("DELETE FROM topics_left WHERE id = ?", (number,))
     for topic, payload in retained:
@@ -151,6 +169,12 @@ def save(
     catalog.move_cursor(db, CURSOR, now.safe, at_ms)
 
 
+def _put(db: Database, kept: dict[str, bytes]) -> None:
+    db.executemany(
+        "INSERT INTO topics_progress VALUES(?, ?) ON CONFLICT(key) DO UPDATE SET value = excluded.value", kept.items()
+    )
+
+
 def load_states(db: Database) -> int | None:
     """The last state of a command that was published; None: none ever was."""
     row = db.execute("SELECT value FROM topics_progress WHERE key = ?", (STATES,)).fetchone()
@@ -159,10 +183,7 @@ def load_states(db: Database) -> int | None:
 
 def save_states(db: Database, done: int) -> None:
     """Part of the caller's transaction."""
-    db.execute(
-        "INSERT INTO topics_progress VALUES(?, ?) ON CONFLICT(key) DO UPDATE SET value = excluded.value",
-        (STATES, b"%d" % done),
-    )
+    _put(db, {STATES: b"%d" % done})
 
 
 def forget(db: Database) -> None:

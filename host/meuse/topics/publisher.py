@@ -9,6 +9,7 @@ readings go out first when it is back, what was missed follows.
 import asyncio
 import contextlib
 import logging
+import secrets
 import ssl
 import time
 from collections.abc import Iterable
@@ -35,7 +36,7 @@ from meuse.topics.lane import Entry, Lane
 from meuse.topics.latest import Latest
 from meuse.topics.names import HOST, HOST_STATE, LATEST, ROOT, moment
 from meuse.topics.outbox import IDLE_S, Outbox
-from meuse.topics.reader import TAKE_RECORDS, Message, Reader, Taken
+from meuse.topics.reader import TAKE_RECORDS, Batch, Message, Range, Reader, Taken, within
 from meuse.topics.shelf import Shelf
 from meuse.topics.watch import Watch, heard_before
 
@@ -95,13 +96,16 @@ class Publisher:
         self._changed = False
         self._shelved_at = 0.0
         self._failed: alarms.Alerts = {}
-        self._taken_over: set[int] = set()  # of what workers left: is in progress, and not written yet
+        self._whose = secrets.token_bytes(8)  # the progress is, while no other host begins
         self._began_ms = clock.utc_ms()
         self.published = 0  # messages that the broker acknowledged
 
     async def open(self) -> None:
         """Take up where the last host stopped; raises JournalError."""
-        at = await self._journal.read(partial(progress.begin, by_workers=self._options.by_workers))
+        by_workers, at_ms = self._options.by_workers, self._clock.utc_ms()
+        begin = partial(progress.begin, whose=self._whose, by_workers=by_workers, at_ms=at_ms)
+        at = await self._journal.write(begin)
+        self._taken_over: set[int] = set()  # of what workers left: is in progress, and not written yet
         journal = await self._journal.read(journal_id)
         self._shelf = Shelf(await self._journal.read(progress.retained))
         self._before = await self._journal.read(partial(heard_before, elsewhere=self._journal.shared))
@@ -125,7 +129,6 @@ class Publisher:
         )
         if self._journal.shared:
             await self._take_over()
-            await self._save()  # workers begin when they find it
         self._journal.grown.append(self._grown)
 
     async def moved(self) -> bool:
@@ -197,7 +200,7 @@ class Publisher:
             now = now._replace(shelved=now.safe)
         changed = self._shelf.unsaved("" if shelve else f"/{LATEST}")
         taken, at_ms = self._taken_over.copy(), self._clock.utc_ms()
-        work = partial(progress.save, now=now, retained=changed, taken_over=taken, at_ms=at_ms)
+        work = partial(progress.save, whose=self._whose, now=now, retained=changed, taken_over=taken, at_ms=at_ms)
         try:
             await self._journal.write(work)
             self._taken_over -= taken
@@ -392,16 +395,31 @@ class Publisher:
         batch = await self._journal.read(
             partial(self._reader.late, ranges=ranges, left=left, now_ms=self._clock.utc_ms())
         )
-        there = {taken.id for taken in batch.taken if not taken.waits}
-        for first, last in ranges:
-            for id in range(first, min(last, batch.passed) + 1):
-                if id not in there:
-                    self._over(id)
-        for taken in batch.taken:
+        for taken in self._sorted_out(batch, ranges, left):
             await self._publish_taken(outbox, lane, taken)
         lane.read = batch.passed
         await self._resolve(batch.resolved)
         return 1
+
+    def _sorted_out(self, batch: Batch, ranges: list[Range], left: list[Range]) -> list[Taken]:
+        """What of the backlog is to be published. Without waiting, so that no record is between two sets meanwhile."""
+        found = {taken.id: taken for taken in batch.taken}
+        wanted = []
+        for first, last in ranges:
+            for id in range(first, min(last, batch.passed) + 1):
+                taken = found.get(id)
+                if taken is not None and not taken.waits:
+                    if id <= self._reader.handed or within(left, id):
+                        wanted.append(taken)
+                        continue
+                    if self._left.contains(id):
+                        continue  # left while it was read: next time
+                    if taken.readings is not None:  # workers publish it
+                        self._take_readings(*taken.readings)
+                elif taken is not None:
+                    self._waiting.add(id)
+                self._over(id)
+        return wanted
 
     async def _resolve(self, streams: set[int]) -> None:
         """Something came that records of these streams may have waited for."""
@@ -414,8 +432,6 @@ class Publisher:
     async def _publish_taken(self, outbox: Outbox, lane: Lane, taken: Taken) -> None:
         if taken.waits:
             self._waiting.add(taken.id)
-            if lane is self._backlog:
-                return  # in one of the two only, since it may go back at any time
         if taken.readings is not None:
             self._take_readings(*taken.readings)
         entry = lane.add(taken.id, len(taken.messages))

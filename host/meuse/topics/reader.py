@@ -82,9 +82,9 @@ class Reader:
 
     def late(self, db: Database, ranges: list[Range], left: list[Range], now_ms: int) -> Batch:
         """Records within `ranges`, ascending and not far apart: they go to backfill, those of workers if in `left`."""
-        found = [one for one in self._records(db, ranges[0][0], ranges[-1][1]) if _within(ranges, one.id)]
+        found = [one for one in self._records(db, ranges[0][0], ranges[-1][1]) if within(ranges, one.id)]
         taken = _enough(
-            self._take(one, now_ms, late=True, ours=one.id <= self.handed or _within(left, one.id)) for one in found
+            self._take(one, now_ms, late=True, ours=one.id <= self.handed or within(left, one.id)) for one in found
         )
         passed = ranges[-1][1] if len(taken) == len(found) else taken[-1].id
         return Batch(taken, _resolving(found[: len(taken)]), passed)
@@ -307,7 +307,7 @@ def _enough(found: Iterator[Taken]) -> list[Taken]:
     return taken
 
 
-def _within(ranges: list[Range], id: int) -> bool:
+def within(ranges: list[Range], id: int) -> bool:
     return any(first <= id <= last for first, last in ranges)
 
 

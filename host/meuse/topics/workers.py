@@ -2,11 +2,13 @@
 
 Of readings only; events, states and the newest values are the host's, and so is whatever is late, cannot be read yet,
 or comes while the broker is away (progress.py). An order that holds: a device's batches are worked on one after the
-other, and each is acknowledged when the broker has all its messages. A batch may come twice, and its messages then too.
+other, and each is acknowledged when the broker has all its messages; none before the host has published what came
+before workers did. A batch may come twice, and its messages then too.
 """
 
 import asyncio
 import logging
+import math
 import ssl
 import time
 from functools import partial
@@ -23,13 +25,16 @@ from meuse.links.steady import Steady
 from meuse.settings import BrokerAddress
 from meuse.topics import progress
 from meuse.topics.outbox import IDLE_S, Outbox
-from meuse.topics.reader import READINGS, Reader, Taken
+from meuse.topics.reader import READINGS, Message, Reader, Taken
 
 log = logging.getLogger(__name__)
 
-# A broker that is away longer than this is not waited for: batches for the store come the same way.
+# What nothing can be delivered for longer than this is left to the host: batches for the store come the same way. From
+# then on one delivery at a time finds out whether the broker is back, so long after the last that did not.
 AWAY_S: Final = 30.0
 
+# Where the host stands is looked up so often: while it is behind, and later.
+BEHIND_S: Final = 0.5
 HANDED_S: Final = 10.0
 
 
@@ -46,8 +51,9 @@ class TopicsWorker:
         self._secure = secure
         self._steady = Steady(f"topics: broker {broker.host}:{broker.port}", log)
         self._outbox: Outbox | None = None
-        self._away_since = time.monotonic()
-        self._handed, self._looked_at = progress.NEVER, 0.0
+        self._failing_since: float | None = None  # the beginning of the first delivery that failed
+        self._next_try = 0.0  # once it has failed for long
+        self._handed, self._host_there, self._looked_at = progress.NEVER, False, 0.0
         self.published = 0  # messages that the broker acknowledged
         self.left = 0  # records that the host publishes
 
@@ -74,14 +80,16 @@ class TopicsWorker:
             for_host = await self._send(taken)
             if for_host.last():
                 await self._journal.write(partial(progress.leave, ids=for_host))
+                self.left += sum(last - first + 1 for first, last in for_host.ranges())
             left = left[len(taken) :]
 
     async def _look_up_handed(self) -> None:
         """Now and then: with a number that is too old something may come twice, and nothing is left out."""
         now = time.monotonic()
-        if self._handed != progress.NEVER and now - self._looked_at < HANDED_S:
+        if now - self._looked_at < (HANDED_S if self._host_there else BEHIND_S) and self._handed != progress.NEVER:
             return
-        self._handed, self._looked_at = await self._journal.read(progress.handed), now
+        self._handed, self._host_there = await self._journal.read(progress.handed)
+        self._looked_at = now
         if self._handed == progress.NEVER:
             raise HostError("no host has said from which record on workers publish", "start one with this meuse.toml")
 
@@ -90,25 +98,48 @@ class TopicsWorker:
         return await self._journal.between_reads(partial(self._reader.delivered, records, now_ms))
 
     async def _send(self, taken: list[Taken]) -> RangeSet:
-        """-> what the host has to publish."""
+        """-> what the host has to publish; LaterError while it may still be delivered from here."""
         for_host = RangeSet()
         messages = [message for one in taken for message in one.messages]
-        outbox = self._outbox
-        given_up = outbox is None and time.monotonic() - self._away_since > AWAY_S
+        why = await self._deliver(messages) if messages else ""
+        if why and not self._given_up():
+            raise LaterError(why)
         for one in taken:
-            if one.late or one.waits or (given_up and one.messages):
+            if one.late or one.waits or (why and one.messages):
                 for_host.add(one.id)
-                self.left += 1
-        if not messages or given_up:
-            return for_host
-        if outbox is None:
-            raise LaterError("the broker is away")
-        try:
-            await outbox.deliver(messages)
-        except OSError as error:
-            raise LaterError(f"the broker: {error}") from error
-        self.published += len(messages)
         return for_host
+
+    async def _deliver(self, messages: list[Message]) -> str:
+        """-> why the broker has not all of them; empty when it has."""
+        began = time.monotonic()
+        why = self._hindrance()
+        if not why and self._outbox is not None:
+            if self._given_up():
+                self._next_try = math.inf  # of nobody else meanwhile
+            try:
+                await self._outbox.deliver(messages)
+            except OSError as error:
+                why = f"the broker: {error}"
+                self._next_try = time.monotonic() + AWAY_S
+        if why:
+            self._failing_since = self._failing_since or began
+        else:
+            self._failing_since = None
+            self.published += len(messages)
+        return why
+
+    def _hindrance(self) -> str:
+        """Why a delivery need not be tried."""
+        if not self._host_there:
+            return "the host publishes what came before"
+        if self._outbox is None:
+            return "the broker is away"
+        if self._given_up() and time.monotonic() < self._next_try:
+            return "the broker did not take the last ones"
+        return ""
+
+    def _given_up(self) -> bool:
+        return self._failing_since is not None and time.monotonic() - self._failing_since > AWAY_S
 
     async def _serve(self) -> str:
         """One connection, from its beginning to its end -> why it ended."""
@@ -125,8 +156,6 @@ class TopicsWorker:
         except OSError as error:
             return error.strerror or str(error)
         finally:
-            if self._outbox is not None:
-                self._away_since = time.monotonic()
             self._outbox = None
             outbox.close()
 
