@@ -424,49 +424,80 @@ def test_when_the_host_publishes_again_it_begins_where_workers_are_known_to_be_d
     asyncio.run(scene())
 
 
+class Book:
+    """What hosts and workers write into a journal about their progress."""
+
+    def __init__(self, journal: PostgresJournal) -> None:
+        self.journal = journal
+
+    async def records(self, first: int, last: int) -> None:
+        sql = "INSERT INTO journal_records(stream, seq, type, received_ms, record) VALUES(7, ?, 1, 1, ?)"
+        found = [(seq, b"\x90") for seq in range(first, last + 1)]
+        await self.journal.write(lambda db: db.executemany(sql, found))
+
+    async def begin(self, whose: bytes, by_workers: bool = True) -> progress.Progress:
+        return await self.journal.write(lambda db: progress.begin(db, whose, by_workers, 1))
+
+    async def write_down(self, whose: bytes, now: progress.Progress, *taken_over: int) -> None:
+        await self.journal.write(lambda db: progress.save(db, whose, now, [], taken_over, 1))
+
+    async def purge(self) -> int:
+        """-> how many went."""
+        return await self.journal.write(lambda db: purge_step(db, 2, ()))
+
+
+@asynccontextmanager
+async def book(address: Address) -> AsyncIterator[Book]:
+    journal = PostgresJournal(address)
+    await journal.start(1)
+    try:
+        yield Book(journal)
+    finally:
+        await journal.close()
+
+
 def test_what_was_left_stays_in_the_journal_until_a_host_has_written_it_down(postgres: Postgres) -> None:
     address = postgres.database()
 
     async def scene() -> None:
-        journal = PostgresJournal(address)
-
-        async def purge() -> int:
-            return await journal.write(lambda db: purge_step(db, 2, ()))
-
-        async def write_down(now: progress.Progress, *taken_over: int) -> None:
-            await journal.write(lambda db: progress.save(db, b"one", now, [], taken_over, 1))
-
-        async def begin(whose: bytes) -> progress.Progress:
-            return await journal.write(lambda db: progress.begin(db, whose, True, 1))
-
-        await journal.start(1)
-        try:
-            await journal.write(
-                lambda db: db.executemany(
-                    "INSERT INTO journal_records(stream, seq, type, received_ms, record) VALUES(7, ?, 1, 1, ?)",
-                    [(seq, b"\x90") for seq in range(1, 11)],
-                )
-            )
-            await journal.write(lambda db: db.execute("INSERT INTO cursors VALUES('topics', 10, 1)"))
+        async with book(address) as found:
+            await found.records(1, 10)
+            await found.journal.write(lambda db: db.execute("INSERT INTO cursors VALUES('topics', 10, 1)"))
             ids = RangeSet()
             ids.add_range(5, 6)
-            await journal.write(lambda db: progress.leave(db, ids))
-            assert await purge() == 4
-            at = await begin(b"one")
+            await found.journal.write(lambda db: progress.leave(db, ids))
+            assert await found.purge() == 4
+            at = await found.begin(b"one")
             assert at.handed == 10
-            [(number, left)] = (await journal.read(progress.left)).items()
+            [(number, left)] = (await found.journal.read(progress.left)).items()
             assert left.ranges() == [(5, 6)]
-            await begin(b"two")
+            await found.begin(b"two")
             with pytest.raises(JournalError, match="another host"):  # which may have begun without what is left
-                await write_down(at._replace(live=10), number)
-            assert list(await journal.read(progress.left)) == [number]
-            await begin(b"one")
-            await write_down(at._replace(live=10, late=left, left=left), number)
-            assert await journal.read(progress.left) == {}
-            assert await purge() == 0, "it waits in the backlog"
-            await write_down(at._replace(live=10))
-            assert await purge() == 6
-        finally:
-            await journal.close()
+                await found.write_down(b"one", at._replace(live=10), number)
+            assert list(await found.journal.read(progress.left)) == [number]
+            await found.begin(b"one")
+            await found.write_down(b"one", at._replace(live=10, late=left, left=left), number)
+            assert await found.journal.read(progress.left) == {}
+            assert await found.purge() == 0, "it waits in the backlog"
+            await found.write_down(b"one", at._replace(live=10))
+            assert await found.purge() == 6
+
+    asyncio.run(scene())
+
+
+def test_what_workers_are_not_known_to_be_done_with_stays_until_it_is_published(postgres: Postgres) -> None:
+    address = postgres.database()
+
+    async def scene() -> None:
+        async with book(address) as found:
+            await found.records(1, 10)
+            at = await found.begin(b"one")
+            await found.records(11, 14)
+            await found.write_down(b"one", at._replace(live=14))
+            assert await found.purge() == 10
+            at = await found.begin(b"two", by_workers=False)
+            assert at.live == 10 and await found.purge() == 0
+            await found.write_down(b"two", at._replace(live=14))
+            assert await found.purge() == 4
 
     asyncio.run(scene())

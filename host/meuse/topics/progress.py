@@ -111,6 +111,7 @@ def begin(db: Database, whose: bytes, by_workers: bool, at_ms: int) -> Progress:
         at = at._replace(handed=max(at.live, newest))
         catalog.move_cursor(db, PUBLISHED, at.handed, at_ms)
     _put(db, {"live": b"%d" % at.live, "handed": b"%d" % at.handed})
+    catalog.move_cursor(db, CURSOR, at.safe, at_ms)  # which may be before where it stood
     if not by_workers:
         catalog.forget_cursor(db, PUBLISHED)  # from here on `live` says it
     return at
