@@ -217,8 +217,9 @@ def move(db: Database, device: str, tenant: str | None, site: str | None, now_ms
             if not DEVICE_ID.fullmatch(name):
                 raise ConfigError(f"{name!r} is no name of a {column}", "use 1 to 32 of a-z, 0-9 and -, not - first")
             db.execute(f"UPDATE devices SET {column} = ? WHERE device = ?", (name, device))
-    counted = (MOVES, str(moves(db) + 1))
-    db.execute("INSERT INTO meta VALUES(?, ?) ON CONFLICT(key) DO UPDATE SET value = excluded.value", counted)
+    # Counted where it stands: another transaction may be counting, and two that read the same number count one.
+    more = "CAST(CAST(meta.value AS BIGINT) + 1 AS TEXT)"
+    db.execute(f"INSERT INTO meta VALUES(?, '1') ON CONFLICT(key) DO UPDATE SET value = {more}", (MOVES,))
     return Home(*db.execute("SELECT tenant, site FROM devices WHERE device = ?", (device,)).fetchone())
 
 

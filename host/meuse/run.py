@@ -115,6 +115,7 @@ class Host:
         self.distributor: Distributor | None = None
         self.command_topics: CommandTopics | None = None
         self._make_command_topics: Callable[[], CommandTopics] | None = None
+        self._opening = 0  # topics that read at this moment where devices are
         self._lock: int | None = None
         self._committing: asyncio.Task[None] | None = None
         self._beside: list[asyncio.Task[None]] = []
@@ -302,17 +303,14 @@ class Host:
 
     async def _moved(self) -> bool:
         """Devices have another tenant or site; of several hosts the one that publishes has to know."""
-        return self.topics is None or await self.topics.moved()
+        if self.topics is None:
+            return not self._opening
+        return await self.topics.moved()
 
     async def _while_leading(self, make: Callable[[], T], note: Callable[[T | None], None]) -> None:
         """Topics from where the host that led before has come to; what is open goes to the next that does."""
         topics = make()
-        while True:
-            try:
-                await topics.open()
-                break
-            except JournalError:  # the commit queue tells it
-                await asyncio.sleep(1)
+        await self._open(topics)
         note(topics)
         try:
             await topics.run()
@@ -320,6 +318,19 @@ class Host:
             topics.close()
             if not self._leads():
                 note(None)
+
+    async def _open(self, topics: Topics) -> None:
+        """However often the journal fails; whoever moves meanwhile is told of once more."""
+        self._opening += 1
+        try:
+            while True:
+                try:
+                    await topics.open()
+                    return
+                except JournalError:  # the commit queue tells it
+                    await asyncio.sleep(1)
+        finally:
+            self._opening -= 1
 
     def _publishes(self, topics: Publisher | None) -> None:
         self.topics = topics

@@ -74,7 +74,10 @@ def test_the_shelf_publishes_what_changed_and_everything_to_a_new_broker() -> No
     assert list(shelf.take(9)) == [("a", b"1")]
     shelf.put("a", b"1")
     shelf.put("b", b"2")
-    assert list(shelf.take(9)) == [("b", b"2")]
+    assert list(shelf.take(9)) == [], "it is written down first"
+    assert shelf.unnamed(9) == {"b": b"2"}
+    shelf.named(["b"])
+    assert shelf.unnamed(9) == {} and list(shelf.take(9)) == [("b", b"2")]
     shelf.again()
     assert list(shelf.take(1)) == [("a", b"1")] and list(shelf.take(9)) == [("b", b"2")]
     shelf.pass_by("b", b"over")
@@ -86,6 +89,8 @@ def test_the_shelf_publishes_what_changed_and_everything_to_a_new_broker() -> No
     assert dict(shelf.unsaved()) == {"b": b""}
     shelf.acknowledged("b", b"")
     assert dict(shelf.unsaved()) == {"b": None} and shelf.topics() == ["a"]
+    shelf.put("b", b"3")
+    assert shelf.unnamed(9) == {"b": b"3"}, "nothing of it is written down any more"
 
 
 def test_the_newest_is_the_one_measured_last_not_the_one_that_came_last() -> None:

@@ -71,14 +71,14 @@ class Latest:
         self.devices: dict[str, Device] = {}
 
     def take(self, block: Block, when: Timed, origin: Origin) -> bool:
-        """Whether anything newer was in it."""
+        """Whether anything newer was in it, or its device is elsewhere by now."""
         if when.newest is None:
             return False
         row, measured_ms, stored = when.newest, when.newest_ms, block.stored
         known = self.devices.setdefault(origin.device, Device(origin))
+        news = known.origin != origin
         known.origin = origin
         time_quality = dating.TIME_QUALITIES[when.codes[row]]
-        news = False
         for (channel, unit, exp10, _), column in zip(block.channels, block.columns, strict=True):
             before = known.channels.get(channel)
             if before is not None and before.newer_than(measured_ms, stored.stream, stored.seq):

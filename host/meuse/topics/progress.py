@@ -159,6 +159,12 @@ def save(
     _put(db, kept)
     for number in taken_over:  # one by one: another may have come between, and become visible only now
         db.execute("DELETE FROM topics_left WHERE id = ?", (number,))
+    keep(db, retained)
+    catalog.move_cursor(db, CURSOR, now.safe, at_ms)
+
+
+def keep(db: Database, retained: Iterable[tuple[str, bytes | None]]) -> None:
+    """Part of the caller's transaction: what stands there now; None: nothing."""
     for topic, payload in retained:
         if payload is None:
             db.execute("DELETE FROM topics_retained WHERE topic = ?", (topic,))
@@ -167,7 +173,6 @@ def save(
                 "INSERT INTO topics_retained VALUES(?, ?) ON CONFLICT(topic) DO UPDATE SET payload = excluded.payload",
                 (topic, payload),
             )
-    catalog.move_cursor(db, CURSOR, now.safe, at_ms)
 
 
 def _put(db: Database, kept: dict[str, bytes]) -> None:

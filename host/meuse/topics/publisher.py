@@ -343,11 +343,20 @@ class Publisher:
         if self._news and now - self._latest_at >= LATEST_S:
             self._latest_at = now
             self._put_latest()
+        await self._name()
         count = 0
         for topic, payload in self._shelf.take(TAKE_RECORDS):
             await self._publish(outbox, Message(topic, payload), None)
             count += 1
         return count
+
+    async def _name(self) -> None:
+        """Topics are written down before anything stands there: else a host that is killed leaves what none clears."""
+        unnamed = self._shelf.unnamed(TAKE_RECORDS)
+        if unnamed:
+            with contextlib.suppress(JournalError):  # told by the commit queue; nothing waits for a disk that is full
+                await self._journal.write(partial(progress.keep, retained=unnamed.items()))
+            self._shelf.named(unnamed)
 
     def _put_latest(self) -> None:
         for device in self._news:

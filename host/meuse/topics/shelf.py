@@ -1,6 +1,7 @@
 """The retained messages as they should stand at the broker. A broker that forgets them is given all of them again."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from itertools import islice
 
 
 class Shelf:
@@ -9,6 +10,7 @@ class Shelf:
     def __init__(self, standing: dict[str, bytes]) -> None:
         self._standing = dict(standing)
         self._due: dict[str, None] = dict.fromkeys(standing)
+        self._named = set(standing)  # written down: whatever happens, somebody will know that it stands there
         self._unsaved: set[str] = set()
         self._passing: set[str] = set()
 
@@ -43,10 +45,19 @@ class Shelf:
         """A new connection: who knows what the broker still has."""
         self._due = dict.fromkeys(self._standing)
 
+    def unnamed(self, most: int) -> dict[str, bytes]:
+        """What is not written down of that which is to be published next; `take` gives it once it is `named`."""
+        return {topic: self._standing[topic] for topic in islice(self._due, most) if topic not in self._named}
+
+    def named(self, topics: Iterable[str]) -> None:
+        self._named.update(topics)
+
     def take(self, most: int) -> Iterator[tuple[str, bytes]]:
         """What is to be published, the one that waits longest first; taken off as it is asked for."""
         while self._due and most > 0:
             topic = next(iter(self._due))
+            if topic not in self._named:
+                return
             del self._due[topic]
             most -= 1
             yield topic, self._standing[topic]
@@ -58,6 +69,7 @@ class Shelf:
             self.clear(topic)
         if not payload and self._standing.get(topic) == b"":
             del self._standing[topic]
+            self._named.discard(topic)
             self._unsaved.add(topic)
 
     def unsaved(self, but: str = "") -> list[tuple[str, bytes | None]]:
