@@ -151,20 +151,30 @@ def save(
 
     Raises JournalError once another host has begun: what this one took over would be in no progress that counts.
     """
-    ours = "UPDATE topics_progress SET value = value WHERE key = 'whose' AND value = ?"
-    if db.execute(ours, (whose,)).rowcount != 1:
-        raise JournalError("another host publishes topics")
+    _hold(db, whose)
     kept = {key: b"%d" % value for key, value in now._asdict().items() if isinstance(value, int)}
     kept |= {"late": now.late.to_bytes(), "waiting": now.waiting.to_bytes(), "left": now.left.to_bytes()}
     _put(db, kept)
     for number in taken_over:  # one by one: another may have come between, and become visible only now
         db.execute("DELETE FROM topics_left WHERE id = ?", (number,))
-    keep(db, retained)
+    _keep(db, retained)
     catalog.move_cursor(db, CURSOR, now.safe, at_ms)
 
 
-def keep(db: Database, retained: Iterable[tuple[str, bytes | None]]) -> None:
-    """Part of the caller's transaction: what stands there now; None: nothing."""
+def keep(db: Database, whose: bytes, retained: Iterable[tuple[str, bytes | None]]) -> None:
+    """Part of the caller's transaction: what is to stand there; raises JournalError as `save` does."""
+    _hold(db, whose)
+    _keep(db, retained)
+
+
+def _hold(db: Database, whose: bytes) -> None:
+    """No other host begins before this transaction ends."""
+    ours = "UPDATE topics_progress SET value = value WHERE key = 'whose' AND value = ?"
+    if db.execute(ours, (whose,)).rowcount != 1:
+        raise JournalError("another host publishes topics")
+
+
+def _keep(db: Database, retained: Iterable[tuple[str, bytes | None]]) -> None:
     for topic, payload in retained:
         if payload is None:
             db.execute("DELETE FROM topics_retained WHERE topic = ?", (topic,))

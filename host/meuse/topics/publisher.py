@@ -355,7 +355,7 @@ class Publisher:
         unnamed = self._shelf.unnamed(TAKE_RECORDS)
         if unnamed:
             with contextlib.suppress(JournalError):  # told by the commit queue; nothing waits for a disk that is full
-                await self._journal.write(partial(progress.keep, retained=unnamed.items()))
+                await self._journal.write(partial(progress.keep, whose=self._whose, retained=unnamed.items()))
             self._shelf.named(unnamed)
 
     def _put_latest(self) -> None:
