@@ -20,7 +20,6 @@ from typing import Any, Final
 from meuse_protocol.received import RangeSet
 
 from meuse.bridge import Bridge
-from meuse.catalog import Origin
 from meuse.clock import Clock
 from meuse.commands import alarms
 from meuse.decode import Block
@@ -30,14 +29,14 @@ from meuse.lake.files import journal_id
 from meuse.links.broker import Will
 from meuse.links.steady import Steady
 from meuse.settings import BrokerAddress
-from meuse.topics import forms, homeassistant, progress
+from meuse.topics import forms, progress
 from meuse.topics.forms import Timed
 from meuse.topics.lane import Entry, Lane
-from meuse.topics.latest import Latest
-from meuse.topics.names import HOST, HOST_STATE, LATEST, ROOT, moment
+from meuse.topics.names import HOST_STATE, LATEST, moment
 from meuse.topics.outbox import IDLE_S, Outbox
 from meuse.topics.reader import TAKE_RECORDS, Batch, Message, Range, Reader, Taken, within
 from meuse.topics.shelf import Shelf
+from meuse.topics.standing import Standing
 from meuse.topics.watch import Watch, heard_before
 
 log = logging.getLogger(__name__)
@@ -88,10 +87,7 @@ class Publisher:
         self._steady = Steady(f"topics: broker {broker.host}:{broker.port}", log)
         self._connected = False
         self._wake = asyncio.Event()
-        self._latest = Latest()
-        self._news: set[str] = set()  # devices whose latest values changed
         self._latest_at = 0.0
-        self._announced: set[tuple[str, str]] = set()
         self._beside_due = True  # events or gaps may have come
         self._changed = False
         self._shelved_at = 0.0
@@ -118,15 +114,11 @@ class Publisher:
         # What they waited for may have been passed, and not written down, just before a crash.
         self._reconsider([id for first, last in self._waiting.ranges() for id in range(first, last + 1)])
         self._shelved = at.shelved
-        await self._restore_latest(at.shelved, at.live)
-        for topic in self._shelf.topics():
-            if not topic.startswith((f"{ROOT}/", self._options.discovery + "/")):
-                self._shelf.clear(topic)  # announced under a prefix that is not wanted any more
-        self._put_right()
-        silent_ms = self._options.silent_after_ms
-        self._watch = Watch(
-            self._bridge, self._reader, self._latest, self._shelf, silent_ms, self._bridge.commits.event
-        )
+        self._standing = Standing(self._shelf, self._clock, self._options.discovery)
+        await self._catch_up(at.shelved, at.live)
+        self._standing.put_right(self._reader.origin_of)
+        silent_ms, latest = self._options.silent_after_ms, self._standing.latest
+        self._watch = Watch(self._bridge, self._reader, latest, self._shelf, silent_ms, self._bridge.commits.event)
         if self._journal.shared:
             await self._take_over()
         self._journal.grown.append(self._grown)
@@ -134,7 +126,7 @@ class Publisher:
     async def moved(self) -> bool:
         """Devices have another tenant or site: what stands under the old name goes, and comes under the new one."""
         await self._journal.read(self._reader.learn_anew)
-        self._watch.moved(self._put_right())
+        self._watch.moved(self._standing.put_right(self._reader.origin_of))
         self._wake.set()
         return True
 
@@ -196,7 +188,7 @@ class Publisher:
         )
         if shelve:
             self._shelved_at, self._shelved = time.monotonic(), now.safe
-            self._put_latest()
+            self._standing.put_latest()
             now = now._replace(shelved=now.safe)
         changed = self._shelf.unsaved("" if shelve else f"/{LATEST}")
         taken, at_ms = self._taken_over.copy(), self._clock.utc_ms()
@@ -208,30 +200,14 @@ class Publisher:
             self._shelf.not_saved(changed)
             raise
 
-    async def _restore_latest(self, shelved: int, live: int) -> None:
-        """The newest values as they stood, and what was published since they were written."""
-        for payload in self._shelf.standing(f"/{LATEST}").values():
-            self._latest.restore(payload)
+    async def _catch_up(self, shelved: int, live: int) -> None:
+        """The newest values of what was published since they were written."""
         after = max(shelved, live - RESTORE_RECORDS)
         while after < live:
             found, after_that = await self._journal.read(partial(self._reader.seen, after=after, last=live))
             for block, when in found:
                 self._take_readings(block, when)
             after = after_that or live
-
-    def _put_right(self) -> set[str]:
-        """Clears retained messages under names that no device has now -> whose they were."""
-        moved = set()
-        for topic in self._shelf.topics():
-            origin = _origin_in(topic)
-            if origin is not None and self._reader.origin_of(origin.device) != origin:
-                self._shelf.clear(topic)
-                moved.add(origin.device)
-        for device in moved:
-            if self._latest.move(self._reader.origin_of(device)):
-                self._news.add(device)
-        self._announced = {one for one in self._announced if one[0] not in moved}
-        return moved
 
     async def _expire(self) -> None:
         """What has waited for a day goes as it is."""
@@ -336,13 +312,13 @@ class Publisher:
                 moved = 0
             self._settle()
             if not moved:
-                await outbox.wait(LATEST_S if self._news else IDLE_S)
+                await outbox.wait(LATEST_S if self._standing.news else IDLE_S)
 
     async def _publish_shelf(self, outbox: Outbox) -> int:
         now = time.monotonic()
-        if self._news and now - self._latest_at >= LATEST_S:
+        if self._standing.news and now - self._latest_at >= LATEST_S:
             self._latest_at = now
-            self._put_latest()
+            self._standing.put_latest()
         await self._name()
         count = 0
         for topic, payload in self._shelf.take(TAKE_RECORDS):
@@ -357,11 +333,6 @@ class Publisher:
             with contextlib.suppress(JournalError):  # told by the commit queue; nothing waits for a disk that is full
                 await self._journal.write(partial(progress.keep, whose=self._whose, retained=unnamed.items()))
             self._shelf.named(unnamed)
-
-    def _put_latest(self) -> None:
-        for device in self._news:
-            self._shelf.put(*self._latest.message(device, self._clock.utc_ms()))
-        self._news.clear()
 
     async def _publish_beside(self, outbox: Outbox) -> int:
         """Events and gaps."""
@@ -448,17 +419,7 @@ class Publisher:
             await self._publish(outbox, message, entry)
 
     def _take_readings(self, block: Block, when: Timed) -> None:
-        origin = self._reader.facts.origin(block.stored.stream)
-        if self._latest.take(block, when, origin):
-            self._news.add(origin.device)
-        if self._options.discovery:
-            self._announce(block, origin)
-
-    def _announce(self, block: Block, origin: Origin) -> None:
-        for channel, unit, _, flags in block.channels:
-            if (origin.device, channel) not in self._announced:
-                self._announced.add((origin.device, channel))
-                self._shelf.put(*homeassistant.message(self._options.discovery, origin, channel, unit, flags))
+        self._standing.take(block, when, self._reader.facts.origin(block.stored.stream))
 
     async def _publish(self, outbox: Outbox, message: Message, entry: Entry | None) -> None:
         """As soon as there is room; `entry`: of a record, None: retained."""
@@ -470,14 +431,6 @@ class Publisher:
             lane.settle()
         for id in self._backlog.settle():
             self._over(id)
-
-
-def _origin_in(topic: str) -> Origin | None:
-    """Of `meuse/<tenant>/<site>/<device>/...`; None for what is no device's."""
-    parts = topic.split("/")
-    if len(parts) < 5 or parts[0] != ROOT or topic.startswith(f"{HOST}/"):
-        return None
-    return Origin(device=parts[3], tenant=parts[1], site=parts[2])
 
 
 def _copy(ids: RangeSet) -> RangeSet:
