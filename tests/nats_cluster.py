@@ -17,9 +17,10 @@ SIZE = 3
 class Server:
     """One of them."""
 
-    def __init__(self, folder: Path, name: str, ports: dict[str, int], routes: list[int]) -> None:
+    def __init__(self, folder: Path, name: str, ports: dict[str, int], routes: list[int], more: str) -> None:
         self.name = name
         self.port = ports["client"]
+        self.mqtt_port = ports["mqtt"]
         self._http = ports["http"]
         self.folder = folder / name
         self.process: subprocess.Popen[bytes] | None = None
@@ -30,6 +31,7 @@ class Server:
             f'jetstream {{ store_dir: "{self.folder / "store"}", sync_interval: always }}\n'
             # Clients know the servers that they were told of, so that a test can have its wires between.
             f'cluster {{ name: tests, listen: "127.0.0.1:{ports["route"]}", routes: [{others}], no_advertise: true }}\n'
+            + more.replace("MQTT_PORT", str(self.mqtt_port))
         )
 
     @property
@@ -71,12 +73,12 @@ class Server:
 
 
 class Cluster:
-    """Started and ended as a context; everything is under `folder`."""
+    """Started and ended as a context; everything is under `folder`. more: lines for each; MQTT_PORT is its own."""
 
-    def __init__(self, folder: Path) -> None:
-        ports = [{kind: free_port() for kind in ("client", "route", "http")} for _ in range(SIZE)]
+    def __init__(self, folder: Path, more: str = "") -> None:
+        ports = [{kind: free_port() for kind in ("client", "route", "http", "mqtt")} for _ in range(SIZE)]
         routes = [each["route"] for each in ports]
-        self.servers = [Server(folder, f"n{number}", each, routes) for number, each in enumerate(ports)]
+        self.servers = [Server(folder, f"n{number}", each, routes, more) for number, each in enumerate(ports)]
 
     @property
     def urls(self) -> list[str]:

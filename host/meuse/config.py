@@ -315,9 +315,15 @@ def _check_mqtt_link(link: MqttLinkSettings, mqtt: MqttSettings, where: str) -> 
 def _check_nats(settings: Settings, where: str) -> None:
     if settings.mqtt.embedded:
         raise ConfigError(f"{where}: the broker of our own asks by itself", "leave one of them out")
-    parts = urllib.parse.urlsplit(settings.access.nats)
-    if parts.scheme not in ("nats", "tls") or not parts.hostname or parts.username or parts.path.strip("/"):
-        raise ConfigError(f"{where} is no address of a nats-server", "such as nats://127.0.0.1:4222, without a user")
+    for server in settings.access.nats:
+        try:
+            parts = urllib.parse.urlsplit(server)
+            good = parts.scheme in ("nats", "tls") and bool(parts.hostname) and (parts.port or 1) > 0
+        except ValueError:
+            good = False
+        if not good or parts.username or parts.path.strip("/"):
+            advice = "such as nats://127.0.0.1:4222, without a user; or a list of those of a cluster"
+            raise ConfigError(f"{where} is no address of a nats-server", advice)
 
 
 def parse_duration(text: str) -> int:

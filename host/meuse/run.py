@@ -208,11 +208,11 @@ class Host:
     def _topics_rights(self) -> Rights:
         return rights.of_topics(self.settings.mqtt.discovery)
 
-    async def _start_callout(self, url: str, account: NatsAccount) -> None:
-        """Answers a nats-server, which is waited for a while: until then it lets nobody in."""
+    async def _start_callout(self, urls: list[str], account: NatsAccount) -> None:
+        """Answers nats-servers, which are waited for a while: until then they let nobody in."""
         from meuse.access.callout import Callout  # needs nats-py, which only a broker does
 
-        callout = Callout(self.access.register, account, url)
+        callout = Callout(self.access.register, account, urls)
         self.access.changed.append(callout.recheck)
         self._beside.append(asyncio.create_task(callout.run(), name="callout"))
         with contextlib.suppress(TimeoutError):
@@ -274,7 +274,9 @@ class Host:
         """Publishing begins before the first board is heard."""
         mqtt = self.settings.mqtt
         if self.settings.access.nats:
-            await self._start_callout(self.settings.access.nats, nats_account.of(self.data))
+            account = nats_account.of(self.data)
+            account.introduce(self.access.register, self._topics_rights())
+            await self._start_callout(self.settings.access.nats, account)
         if not mqtt.wanted:
             if not self.journal.shared:  # another host may publish
                 await self.journal.write(progress.forget)
@@ -285,7 +287,7 @@ class Host:
             self._beside.append(asyncio.create_task(self.broker.run(), name="broker"))
             log.info("a broker of our own at %s:%d", self.broker.access.host, self.broker.access.port)
             self.broker.access.introduce(self.access.register)
-            await self._start_callout(self.broker.access.client_url, self.broker.account)
+            await self._start_callout([self.broker.access.client_url], self.broker.account)
         address = self.broker.access.address() if self.broker else broker.address(mqtt, "mqtt")
         secure = broker.secure(mqtt, "mqtt") if address.tls else None
         live_ms, silent_ms = parse_duration(mqtt.live_within), parse_duration(mqtt.silent_after)

@@ -206,8 +206,9 @@ class UpstreamAddress(typing.NamedTuple):
 
 @dataclass(frozen=True)
 class AccessSettings:
-    nats: str = field(
-        default="", metadata=about("a nats-server that asks this host who may come, nats://HOST:PORT or tls://")
+    nats: list[str] = field(
+        default_factory=list,
+        metadata=about("nats-servers of a cluster that ask this host who may come, nats://HOST:PORT", single=True),
     )
     mosquitto: str = field(
         default="", metadata=about("folder where files for Mosquitto are kept up to date, as `meuse access mosquitto`")

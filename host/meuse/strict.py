@@ -12,9 +12,11 @@ from typing import Any
 from meuse.errors import ConfigError
 
 
-def about(text: str, low: int | None = None, high: int | None = None, choices: tuple[str, ...] = ()) -> dict[str, Any]:
-    """What a setting is for, in one line, and what it may be."""
-    return {"about": text, "low": low, "high": high, "choices": choices}
+def about(
+    text: str, low: int | None = None, high: int | None = None, choices: tuple[str, ...] = (), single: bool = False
+) -> dict[str, Any]:
+    """What a setting is for, in one line, and what it may be; single: a list of one may be written without brackets."""
+    return {"about": text, "low": low, "high": high, "choices": choices, "single": single}
 
 
 def read(cls: type, table: dict[str, Any], name: str) -> Any:
@@ -37,6 +39,8 @@ def _table(cls: type, table: dict[str, Any], path: str, name: str) -> Any:
 def _value(hint: Any, value: Any, path: str, name: str, allowed: Mapping[Any, Any]) -> Any:
     if typing.get_origin(hint) is list:
         (item,) = typing.get_args(hint)
+        if isinstance(value, item) and allowed.get("single"):
+            value = [value]
         if not isinstance(value, list):
             form = f"[[{path}]]" if dataclasses.is_dataclass(item) else f"{path} = [...]"
             raise ConfigError(f"{name}: {path} must be a list", f"write {form}")

@@ -249,7 +249,7 @@ def test_boards_use_the_hosts_own_broker(tmp_path: Path) -> None:
 
 
 def test_a_nats_server_of_ones_own_asks_the_host(tmp_path: Path) -> None:
-    """Written by `meuse access nats`; a host that comes back has those admitted anew whom it does not remember."""
+    """Written by `meuse access nats`; a host that comes back leaves those alone whose password still holds."""
     data, port, own = tmp_path / "data", free_port(), free_port()
     data.mkdir()
 
@@ -273,10 +273,14 @@ def test_a_nats_server_of_ones_own_asks_the_host(tmp_path: Path) -> None:
                 assert backend.here
                 for wrong in (replace(grafana, password="guessed"), replace(grafana, client_id="other")):
                     assert not (await asyncio.to_thread(Client, port, wrong)).came
-            assert backend.here  # who is in stays in while no host runs
+                gone = Role("backend", "acme_gone", Backends(data).add("acme", "gone", False), "acme_gone")
+                other = await asyncio.to_thread(Client, port, gone)
+            assert backend.here and other.here  # who is in stays in while no host runs
+            Backends(data).revoke("acme_gone")
             async with running(data, **settings) as host:
-                await until(lambda: backend.ended, "this host did not let it in")
-                assert (await asyncio.to_thread(Client, port, grafana)).came
+                await until(lambda: other.ended, "what holds no more ends")
+                assert backend.here and (await asyncio.to_thread(Client, port, replace(grafana, client_id=""))).came
+            assert backend.here
         finally:
             server.kill()
             await server.wait()

@@ -12,6 +12,8 @@ from pathlib import Path
 import pytest
 from meuse.access import mosquitto, passwords
 from meuse.access.backends import Backends
+from meuse.access.rights import BOARDS as BOARDS_USER
+from meuse.access.rights import TOPICS as TOPICS_USER
 from meuse.access.rights import of_topics
 from meuse.identity import Home, move
 from meuse.keys import KeyStore
@@ -163,8 +165,8 @@ def registered(data: Path) -> "mosquitto.Register":
 
 def the_hosts_own_users(server: Mosquitto, folder: Path) -> None:
     """The two that the host connects with may what it does, and no more."""
-    link = Role("link", mosquitto.BOARDS, mosquitto.own(folder, mosquitto.BOARDS), "x")
-    topics = Role("topics", mosquitto.TOPICS, mosquitto.own(folder, mosquitto.TOPICS), "x")
+    link = Role("link", BOARDS_USER, mosquitto.own(folder, BOARDS_USER), "x")
+    topics = Role("topics", TOPICS_USER, mosquitto.own(folder, TOPICS_USER), "x")
     with (
         client(server.open_port, Role("all", "", "", "all")) as everything,
         client(server.port, link) as boards,

@@ -1,15 +1,22 @@
 """Answers nats-server's question who may come (auth callout), and ends connections of whoever may no longer.
 
-One connection to be asked on, one of the system account to end others with. Only MQTT is let in, only with a client
-id of one's own, and with exactly the rights that the register knows. While this does not run, nobody new comes in and
-nobody is thrown out; at its first start whoever it did not let in itself must come again.
-(docs.nats.io, "Auth Callout", "System Events"; NATS ADR-26.)
+At each server of a cluster one connection to be asked on, and one of the system account to see and end others: a server
+asks whoever listens at itself, so when one goes nobody waits at another. Only MQTT is let in, only with a client id of
+one's own, and with exactly the rights that the register knows.
+
+Each connection is called USER#MARK at the server, and the mark tells with which password and rights it was let in: so
+any host judges all of them, at all servers of the cluster, whoever let them in. While no host runs, nobody new comes in
+and nobody is thrown out.
+(docs.nats.io, "Auth Callout", "System Events", "Monitoring: connz"; NATS ADR-26.)
 """
 
 import asyncio
 import contextlib
 import json
 import logging
+from collections import deque
+from collections.abc import Sequence
+from functools import partial
 from typing import Any, Final
 
 import nats
@@ -21,106 +28,121 @@ from meuse.access import nats_account, nkey
 from meuse.access.nats_account import ACCOUNT, NatsAccount
 from meuse.access.register import Admitted, Register
 from meuse.access.rights import subjects
+from meuse.cluster.stream import close, go_on
 from meuse.links.steady import Steady
 
 log = logging.getLogger(__name__)
 
 ASK: Final = "$SYS.REQ.USER.AUTH"
-GONE: Final = f"$SYS.ACCOUNT.{ACCOUNT}.DISCONNECT"
 
 # Several hosts may answer: one of them does.
 QUEUE: Final = "meuse"
 
+# Between a user and its mark; no user is called so.
+MARK: Final = "#"
+
+# Connections are listed by their numbers, so many at once; those that end meanwhile move the others up: so pages
+# overlap.
 PAGE: Final = 1_000
+OVERLAP: Final = 100
+
+CONNECT_S: Final = 2
 REPLY_S: Final = 5.0
 
-# In a cluster every server answers; they have so long.
-GATHER_S: Final = 1.0
+# A server that is away without a word is given up after two that were not answered.
+PING_S: Final = 3
 
-# Connections whose end was not told: looked for when there are so many more than twice those that were there.
-SLACK: Final = 1_000
+# Every server of a cluster answers; those that do not have so long.
+GATHER_S: Final = 2.0
+
+# Between two looks at all connections; and until the next when a server did not answer the last. What another host let
+# in by what it knew before, and who is at a server that could not be reached, is found by them.
+LOOK_S: Final = 60.0
+AGAIN_S: Final = 5.0
+
+# From our answer until the server is sure to list the connection.
+COMING_S: Final = 5.0
+
+# Judged in one go: a tenth of a millisecond each.
+TOGETHER: Final = 50
 
 Place = tuple[str, int]
 """(server, connection) of one client."""
 
 
 class Callout:
-    """`run()` as a task; `ready` once the server can ask. `recheck()` after anything changed."""
+    """`run()` as a task; `ready` once a server can ask. `recheck()` after anything changed. urls: of one cluster."""
 
-    def __init__(self, register: Register, account: NatsAccount, url: str) -> None:
+    def __init__(self, register: Register, account: NatsAccount, urls: Sequence[str]) -> None:
         self._register = register
         self._account = account
         self._signer = nkey.Signer(account.seed)
-        self._url = url
-        self._steady = Steady("access: nats-server", log)
-        self._system: Client | None = None
-        self._admitted: dict[Place, Admitted] = {}
-        self._enough = SLACK
-        self._first = True
+        self._steady = {url: Steady(f"access: {url}", log) for url in urls}
+        self._systems: dict[str, Client] = {}  # url -> the connection to see and end others
+        self._coming: deque[tuple[float, Place, str]] = deque()
+        self._good: set[str] = set()  # names that held since the last change
+        self._due = asyncio.Event()
         self.ready = asyncio.Event()
         self.answers = self.refusals = self.ended = 0
 
     async def run(self) -> None:
-        """Until cancelled. A server that is away is waited for."""
-        await self._steady.run(self._serve)
+        """Until cancelled. Servers that are away are waited for."""
+        servers = [steady.run(partial(self._serve, url)) for url, steady in self._steady.items()]
+        await asyncio.gather(*servers, self._watch())
 
     async def recheck(self) -> bool:
-        """End the connections of all whose password or rights do not hold any more -> whether the server did.
+        """See to it that the connections of all end whose password or rights do not hold any more.
 
-        One that is away is asked again when it is back.
+        Without waiting for it: at servers that are away it is done when they are back.
         """
-        done = True
-        for place, admitted in list(self._admitted.items()):
-            if not self._register.holds(admitted):
-                log.info("access: %s does not hold any more: its connection ends", admitted.user)
-                done = await self._end(place) and done
-        return done or self._system is None
+        self._good.clear()
+        self._due.set()
+        return True
 
-    # -- one connection
+    # -- connections
 
-    async def _serve(self) -> str:
-        lost: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+    async def _serve(self, url: str) -> str:
+        """Answers one server until it is lost -> why."""
+        lost = asyncio.Event()
         clients: list[Client] = []
-
-        async def gone() -> None:
-            if not lost.done():
-                lost.set_result("connection lost")
-
         try:
             for user, password in (
                 (nats_account.ANSWERS, self._account.answers),
                 (nats_account.ENDS, self._account.ends),
             ):
-                clients.append(
-                    await nats.connect(
-                        self._url,
-                        user=user,
-                        password=password,
-                        allow_reconnect=False,
-                        connect_timeout=round(REPLY_S),
-                        error_cb=_quiet,
-                        closed_cb=gone,
-                        disconnected_cb=gone,
-                    )
-                )
-            asked, self._system = clients
-            await self._system.subscribe(GONE, cb=self._gone)
+                clients.append(await _connect(url, user, password, lost))
+                go_on()
+            asked, system = clients
             await asked.subscribe(ASK, queue=QUEUE, cb=self._asked)
             await asked.flush()
-            await self._system.flush()
-            self._steady.connected()
+            go_on()
+            self._systems[url] = system
+            self._due.set()
             self.ready.set()
-            await self._sweep()
-            await self.recheck()
-            return await lost
+            self._steady[url].connected()
+            await lost.wait()
+            return "connection lost"
         except (OSError, TimeoutError, nats.errors.Error) as error:
             return str(error) or type(error).__name__
         finally:
-            self._system = None
-            self.ready.clear()
+            self._systems.pop(url, None)
+            if not self._systems:
+                self.ready.clear()
             for client in clients:
-                with contextlib.suppress(OSError, nats.errors.Error):
-                    await client.close()
+                await close(client)
+
+    async def _watch(self) -> None:
+        """Looks at who is there, by another server each time: when something has changed, and every now and then."""
+        while True:
+            await self.ready.wait()
+            self._due.clear()
+            url, system = next(iter(self._systems.items()))
+            self._systems[url] = self._systems.pop(url)
+            whole = await self._look(system)
+            go_on()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(LOOK_S if whole else AGAIN_S):
+                    await self._due.wait()
 
     # -- who comes
 
@@ -138,13 +160,11 @@ class Callout:
             self.refusals += 1
             answer["error"] = why
         else:
-            self._admitted[place] = admitted
-            answer["jwt"] = self._signer.sign(_user(user_key, admitted))
+            name = f"{admitted.user}{MARK}{admitted.mark}"
+            self._comes(place, name)
+            answer["jwt"] = self._signer.sign(_user(user_key, name, admitted))
         with contextlib.suppress(nats.errors.Error):
             await message.respond(self._signer.sign({"aud": server, "sub": user_key, "nats": answer}).encode())
-        if len(self._admitted) > self._enough:
-            self._enough = 2 * len(self._admitted)  # until the sweep has counted them
-            await self._sweep()
 
     def _admit(self, request: dict[str, Any]) -> tuple[Admitted | None, str]:
         """-> who it is, or why not; never a word of the password."""
@@ -159,74 +179,115 @@ class Callout:
             return None, "not its client id"
         return admitted, ""
 
-    async def _gone(self, message: Msg) -> None:
-        with contextlib.suppress(ValueError, KeyError, TypeError):
-            event = json.loads(message.data)
-            self._admitted.pop((event["server"]["id"], int(event["client"]["id"])), None)
+    def _comes(self, place: Place, name: str) -> None:
+        now = asyncio.get_running_loop().time()
+        while self._coming and self._coming[0][0] < now - COMING_S:
+            self._coming.popleft()
+        self._coming.append((now, place, name))
 
     # -- who is there
 
-    async def _end(self, place: Place) -> bool:
-        server, connection = place
-        if await self._request(f"$SYS.REQ.SERVER.{server}.KICK", {"cid": connection}) is None:
-            return False
-        self.ended += 1
-        self._admitted.pop(place, None)
+    async def _look(self, system: Client) -> bool:
+        """Ends every connection that does not hold -> whether all servers were asked and have done it."""
+        found = {place: name for _, place, name in self._coming}
+        servers, whole = await _servers(system)
+        for server in servers:
+            whole = await _list(system, server, found) and whole
+        for number, (place, name) in enumerate(found.items()):
+            if number % TOGETHER == 0:
+                await asyncio.sleep(0)
+            if not self._holds(name):
+                log.info("access: %s does not hold any more: its connection ends", name.partition(MARK)[0])
+                whole = await self._end(system, place) and whole
+        self._good.intersection_update(found.values())
+        return whole
+
+    def _holds(self, name: str) -> bool:
+        if name not in self._good:
+            user, _, mark = name.partition(MARK)
+            if not self._register.holds(user, mark):
+                return False
+            self._good.add(name)
         return True
 
-    async def _sweep(self) -> None:
-        """All connections there are: forgets who is gone, and at the first time ends whoever was there before."""
-        before = set(self._admitted)
-        there: set[Place] = set()
-        for server in await self._servers():
-            offset = 0
-            while True:
-                asked = {"acc": ACCOUNT, "limit": PAGE, "offset": offset}
-                found = await self._request(f"$SYS.REQ.SERVER.{server}.CONNZ", asked)
-                if found is None:
-                    return  # who knows who is there: nothing is forgotten
-                page = found.get("data", {}).get("connections") or []
-                there.update((server, int(each["cid"])) for each in page)
-                offset += PAGE
-                if len(page) < PAGE:
-                    break
-        if self._first:
-            self._first = False
-            for place in there - self._admitted.keys():
-                await self._end(place)
-        for place in before - there:
-            self._admitted.pop(place, None)
-        self._enough = 2 * len(self._admitted) + SLACK
+    async def _end(self, system: Client, place: Place) -> bool:
+        server, connection = place
+        if await _request(system, f"$SYS.REQ.SERVER.{server}.KICK", {"cid": connection}) is None:
+            return False
+        self.ended += 1
+        return True
 
-    async def _servers(self) -> list[str]:
-        system = self._system
-        if system is None:
-            return []
+
+async def _connect(url: str, user: str, password: str, lost: asyncio.Event) -> Client:
+    async def gone() -> None:
+        lost.set()
+
+    return await nats.connect(
+        url,
+        user=user,
+        password=password,
+        allow_reconnect=False,
+        max_reconnect_attempts=1,  # else it knocks at one that is away for two minutes
+        reconnect_time_wait=0,
+        connect_timeout=CONNECT_S,
+        ping_interval=PING_S,
+        max_outstanding_pings=2,
+        error_cb=_quiet,
+        closed_cb=gone,
+        disconnected_cb=gone,
+    )
+
+
+async def _list(system: Client, server: str, found: dict[Place, str]) -> bool:
+    """Adds the connections of boards and backends at a server -> whether these are all, for sure."""
+    offset = 0
+    while True:
+        asked = {"acc": ACCOUNT, "auth": True, "sort": "cid", "limit": PAGE, "offset": offset}
+        answer = await _request(system, f"$SYS.REQ.SERVER.{server}.CONNZ", asked)
+        if answer is None or "data" not in answer:
+            return False
+        page = answer["data"].get("connections") or []
+        if offset and not (page and (server, int(page[0]["cid"])) in found):
+            return False  # more have ended than pages overlap
+        found.update({(server, int(each["cid"])): str(each.get("authorized_user", "")) for each in page})
+        if len(page) < PAGE:
+            return True
+        offset += PAGE - OVERLAP
+
+
+async def _servers(system: Client) -> tuple[set[str], bool]:
+    """Ids of those that answer, and whether these are all that they know of."""
+    found: set[str] = set()
+    known = 0
+    with contextlib.suppress(TimeoutError, ValueError, KeyError, nats.errors.Error):
         inbox = system.new_inbox()
         heard = await system.subscribe(inbox)
         await system.publish("$SYS.REQ.SERVER.PING", b"", reply=inbox)
-        found = []
-        with contextlib.suppress(TimeoutError, nats.errors.Error):
+        try:
             async with asyncio.timeout(GATHER_S):
                 async for message in heard.messages:
-                    found.append(str(json.loads(message.data)["server"]["id"]))
-        await heard.unsubscribe()
-        return found
-
-    async def _request(self, subject: str, form: dict[str, Any]) -> dict[str, Any] | None:
-        """The answer; None when there is none, or it says an error."""
-        if self._system is None:
-            return None
-        try:
-            answer = await self._system.request(subject, json.dumps(form).encode(), timeout=REPLY_S)
-            found: dict[str, Any] = json.loads(answer.data)
-        except (OSError, ValueError, TimeoutError, nats.errors.Error) as error:
-            log.warning("access: nats-server does not answer %s: %r", subject.rpartition(".")[2], error)
-            return None
-        return found
+                    said = json.loads(message.data)
+                    found.add(str(said["server"]["id"]))
+                    known = max(known, said["statsz"].get("active_servers", 0))
+                    if len(found) == known:
+                        return found, True
+        finally:
+            await heard.unsubscribe()
+    return found, bool(found) and not known
 
 
-def _user(user_key: str, admitted: Admitted) -> dict[str, Any]:
+async def _request(system: Client, subject: str, form: dict[str, Any]) -> dict[str, Any] | None:
+    """The answer; None when there is none, or it says an error."""
+    try:
+        answer = await system.request(subject, json.dumps(form).encode(), timeout=REPLY_S)
+        found: dict[str, Any] = json.loads(answer.data)
+    except (OSError, ValueError, TimeoutError, nats.errors.Error) as error:
+        log.warning("access: nats-server does not answer %s: %r", subject.rpartition(".")[2], error)
+        return None
+    return found
+
+
+def _user(user_key: str, name: str, admitted: Admitted) -> dict[str, Any]:
     """What the server is to know of somebody who may come in. An empty list of NATS allows everything, so: deny."""
     may: dict[str, Any] = {}
     for key, filters in (("pub", admitted.rights.publish), ("sub", admitted.rights.subscribe)):
@@ -235,7 +296,7 @@ def _user(user_key: str, admitted: Admitted) -> dict[str, Any]:
     return {
         "aud": ACCOUNT,
         "sub": user_key,
-        "name": admitted.user,
+        "name": name,
         "nats": {"type": "user", "version": 2, **limits, **may},
     }
 

@@ -14,7 +14,7 @@ from typing import Final
 from meuse import secret_file
 from meuse.access import passwords
 from meuse.access.register import Register
-from meuse.access.rights import LINK, Rights
+from meuse.access.rights import BOARDS, LINK, TOPICS, Rights
 
 log = logging.getLogger(__name__)
 
@@ -22,10 +22,6 @@ PASSWORDS: Final = "meuse.passwords"
 ACL: Final = "meuse.acl"
 CONFIG: Final = "meuse.conf"
 PID: Final = "mosquitto.pid"
-
-# The host's own users: with use_username_as_clientid two connections under one name would push each other out.
-TOPICS: Final = "_topics"
-BOARDS: Final = "_link"
 
 
 class MosquittoFiles:

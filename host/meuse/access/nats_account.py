@@ -12,6 +12,8 @@ from typing import Final, NamedTuple
 from meuse import secret_file
 from meuse.access import nkey, passwords
 from meuse.access.backends import FOLDER
+from meuse.access.register import Register
+from meuse.access.rights import BOARDS, LINK, TOPICS, Rights
 from meuse.errors import HostError
 
 FILE: Final = "nats.json"
@@ -39,6 +41,15 @@ class NatsAccount(NamedTuple):
     def public(self) -> str:
         return nkey.Signer(self.seed).public
 
+    def password(self, user: str) -> str:
+        """Of one of the host's own users; follows from the seed, so all hosts that answer know it."""
+        return passwords.of_own(self.seed, user)
+
+    def introduce(self, register: Register, topics: Rights) -> None:
+        """The host's own users. topics: what its connection for backends may."""
+        register.fixed[TOPICS] = (self.password(TOPICS), topics)
+        register.fixed[BOARDS] = (self.password(BOARDS), LINK)
+
     def lines(self) -> str:
         """For nats.conf, with both passwords."""
         return f"""accounts {{
@@ -52,6 +63,11 @@ authorization {{
   auth_callout {{ issuer: {self.public}, account: {ASKING}, auth_users: [ "{ANSWERS}", "{ENDS}" ] }}
 }}
 """
+
+
+def password_file(data: Path, user: str) -> Path:
+    """Where `meuse access nats` writes that of one of the host's own users."""
+    return data / FOLDER / f"{user.removeprefix('_')}.password"
 
 
 def of(data: Path) -> NatsAccount:

@@ -19,6 +19,7 @@ SALT_BYTES: Final = 12
 
 # Apart from the labels of the wire protocol (protocol/README.md, "Keys"), which begin with `p1`.
 _BOARD: Final = b"meuse broker password"
+_OWN: Final = b"meuse broker user "
 
 
 def made() -> str:
@@ -28,8 +29,16 @@ def made() -> str:
 
 def of_board(key: bytes) -> str:
     """What a board with this key says to a broker. Tells nothing about the key."""
-    digest = hmac.digest(key, _BOARD, "sha256")
-    return base64.urlsafe_b64encode(digest[:RANDOM_BYTES]).decode()
+    return _of(key, _BOARD)
+
+
+def of_own(seed: bytes, user: str) -> str:
+    """What the host itself says to a broker as this user, the same on all hosts that have this secret."""
+    return _of(seed, _OWN + user.encode())
+
+
+def _of(secret: bytes, label: bytes) -> str:
+    return base64.urlsafe_b64encode(hmac.digest(secret, label, "sha256")[:RANDOM_BYTES]).decode()
 
 
 def hashed(password: str) -> str:

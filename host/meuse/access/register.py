@@ -4,6 +4,8 @@ Devices (by a password that follows from their key), backends (by one that is st
 host has made for itself. Knows no broker.
 """
 
+import hashlib
+import json
 import logging
 import re
 from collections.abc import Mapping
@@ -23,11 +25,11 @@ _GIVEN: Final = re.compile(r"(?=.*[A-Z])[0-9A-Za-z]{22}")
 
 
 class Admitted(NamedTuple):
-    """Somebody who has shown who they are. `proof` stays good until that password does not hold any more."""
+    """Somebody who has shown who they are. `mark` stands for that password and those rights, and tells neither."""
 
     user: str
     rights: Rights
-    proof: str
+    mark: str
 
 
 class Grant(NamedTuple):
@@ -51,16 +53,18 @@ class Register:
         """Who this is; None for anybody else."""
         proof = passwords.hashed(password)
         if user in self.fixed and passwords.same(self.fixed[user][0], password):
-            return Admitted(user, self.fixed[user][1], proof)
+            return Admitted(user, self.fixed[user][1], _mark(proof, None))
         if any([passwords.same(proof, good) for good in self._proofs(user)]):
-            return Admitted(user, self._rights(user), proof)
+            found = self._rights(user)
+            return Admitted(user, found, _mark(proof, found))
         return None
 
-    def holds(self, admitted: Admitted) -> bool:
-        """Whether it is still so, with the same rights."""
-        if admitted.user in self.fixed and passwords.hashed(self.fixed[admitted.user][0]) == admitted.proof:
+    def holds(self, user: str, mark: str) -> bool:
+        """Whether somebody who was admitted with this mark, by any host, would be so now, with the same rights."""
+        # Rights of the host's own users are each host's own: so their marks do not tell them.
+        if user in self.fixed and mark == _mark(passwords.hashed(self.fixed[user][0]), None):
             return True
-        return admitted.proof in self._proofs(admitted.user) and self._rights(admitted.user) == admitted.rights
+        return mark in [_mark(proof, self._rights(user)) for proof in self._proofs(user)]
 
     def may_use(self, user: str, client_id: str) -> bool:
         """Whether this client id is its own: whoever takes another's gets its session, or ends it."""
@@ -117,3 +121,8 @@ class Register:
         """A device's, known or not yet, or a backend's."""
         head = "_".join(client_id.split("_")[:2])
         return self._keys.exists(client_id) or client_id in self.homes or self._backend(head) is not None
+
+
+def _mark(proof: str, may: Rights | None) -> str:
+    """16 letters. Passwords have 192 random bits, so nobody finds one by what it is made of."""
+    return hashlib.sha256(json.dumps([proof, may]).encode()).hexdigest()[:16]

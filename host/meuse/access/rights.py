@@ -12,6 +12,11 @@ class Rights(NamedTuple):
 
 HOST_STATE: Final = "meuse/_host/state"
 
+# The host's own users at a broker that is not its own; no device or backend can be called so. Two, since where
+# a client id is the user name two connections under one name would push each other out.
+TOPICS: Final = "_topics"
+BOARDS: Final = "_link"
+
 # The host's own connections.
 LINK: Final = Rights(("meuse-link/+/+/down",), ("meuse-link/+/+/up",))
 EVERYTHING: Final = Rights(("#",), ("#",))

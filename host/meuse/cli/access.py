@@ -125,7 +125,7 @@ def mosquitto(
 ) -> None:
     """Write a password file, an ACL file and a configuration for Mosquitto, and let it read them."""
     from meuse.access import mosquitto as files
-    from meuse.access.rights import of_topics
+    from meuse.access.rights import BOARDS, TOPICS, of_topics
     from meuse.config import load_with
     from meuse.errors import HostError
 
@@ -139,17 +139,23 @@ def mosquitto(
             f"cannot update {to}, or signal Mosquitto: {error.strerror or error}", "run it as who may"
         ) from error
     print(f"{to}: {'written' if changed else 'nothing new'}; Mosquitto {'reads it again' if told else 'does not run'}")
-    for user in (files.TOPICS, files.BOARDS):
+    for user in (TOPICS, BOARDS):
         print(f'the host\'s user {user}: password_file = "{files.password_file(to, user)}"')
 
 
 def nats(file: Out = None, config: Config = None, data: Data = None) -> None:
-    """Write what a nats-server needs in its configuration to ask this host who may come."""
+    """Write what a nats-server needs in its configuration to ask this host who may come, and the host's own users."""
     from meuse.access import nats_account
+    from meuse.access.rights import BOARDS, TOPICS
 
-    path = _free(file, "meuse-access", ".conf")
-    _put(path, nats_account.of(place(config, data).data).lines())
+    path, where = _free(file, "meuse-access", ".conf"), place(config, data).data
+    account = nats_account.of(where)
+    _put(path, account.lines())
     print(f"written to {path}: include it in nats.conf, then set access.nats")
+    for user in (TOPICS, BOARDS):
+        own = nats_account.password_file(where, user)
+        _put(own, account.password(user) + "\n")
+        print(f'the host\'s user {user}: password_file = "{own}"')
 
 
 # -- inside
