@@ -100,6 +100,7 @@ def test_at_a_server_that_hangs_a_connection_ends_when_it_goes_on(
     data: Path, cluster: Cluster, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(callout, "AGAIN_S", 0.2)
+    monkeypatch.setattr(callout, "GATHER_S", 0.5)
 
     async def scene() -> None:
         async with running(data, **asked_by(cluster)):
@@ -150,8 +151,8 @@ def here(clients: list[Client]) -> set[str]:
     return {one.role.user for one in clients if one.here}
 
 
-def test_everybody_hears_and_says_what_is_theirs_and_nothing_else_in_a_cluster(data: Path, cluster: Cluster) -> None:
-    """These rows of the table in test_access_matrix: what is said at one server is heard at another, or not."""
+def test_everybody_may_what_is_theirs_and_nothing_else_in_a_cluster(data: Path, cluster: Cluster) -> None:
+    """Every other role of the table in test_access_matrix; the host is at another server than they."""
 
     async def scene() -> None:
         known = credentials(data)
@@ -161,17 +162,11 @@ def test_everybody_hears_and_says_what_is_theirs_and_nothing_else_in_a_cluster(d
             first, second, _ = cluster.servers
             (await asyncio.to_thread(coming, first.mqtt_port, OBSERVER)).close()
             matrix = Matrix(second.mqtt_port, known, OBSERVER, first.mqtt_port)
-            await asyncio.to_thread(hear_and_say, matrix)
-        assert matrix.counts.keys() == {"subscribe", "publish"} and sum(matrix.counts.values()) > 800
+            matrix.roles = matrix.roles[::2]
+            await asyncio.to_thread(matrix.check)
+        assert sum(matrix.counts.values()) > 500
 
     asyncio.run(scene())
-
-
-def hear_and_say(matrix: Matrix) -> None:
-    with client(matrix.host_port, matrix.host) as host:
-        assert all(host.subscribe(["#"]))
-        matrix._subscribe(host)
-        matrix._publish(host)
 
 
 @pytest.mark.link(

@@ -191,14 +191,14 @@ class Callout:
         """Ends every connection that does not hold -> whether all servers were asked and have done it."""
         found = {place: name for _, place, name in self._coming}
         servers, whole = await _servers(system)
-        for server in servers:
-            whole = await _list(system, server, found) and whole
+        answering = {server for server in servers if await _list(system, server, found)}
+        whole = whole and answering == servers
         for number, (place, name) in enumerate(found.items()):
             if number % TOGETHER == 0:
                 await asyncio.sleep(0)
             if not self._holds(name):
                 log.info("access: %s does not hold any more: its connection ends", name.partition(MARK)[0])
-                whole = await self._end(system, place) and whole
+                whole = place[0] in servers and await self._end(system, place) and whole
         self._good.intersection_update(found.values())
         return whole
 
