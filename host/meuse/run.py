@@ -299,9 +299,12 @@ class Host:
         if self._leaders:
             self._readers[progress.CURSOR] = partial(self._while_leading, make, self._publishes)
             return
-        self.topics = make()
-        await self.topics.open()
-        self._readers[progress.CURSOR] = self.topics.run
+        topics = make()
+        self._opening += 1
+        await topics.open()
+        self._opening -= 1
+        self.topics = topics  # not before: what is not open can neither be told of moves nor finished
+        self._readers[progress.CURSOR] = topics.run
 
     async def _moved(self) -> bool:
         """Devices have another tenant or site; of several hosts the one that publishes has to know."""

@@ -7,6 +7,7 @@ import sqlite3
 from pathlib import Path
 
 import pytest
+from meuse.errors import HostError
 from meuse.journal.database import FILE_NAME
 from meuse.links import broker as broker_link
 from meuse.run import Host
@@ -310,3 +311,25 @@ def test_a_broker_that_never_answers_is_given_up(tmp_path: Path, monkeypatch: py
         await server.wait_closed()
 
     asyncio.run(scene())
+
+
+def test_a_host_that_cannot_read_how_far_topics_are_says_so_and_leaves_nothing_running(tmp_path: Path) -> None:
+    async def scene() -> None:
+        topics = {"url": "mqtt://127.0.0.1:1"}
+        async with running(tmp_path, mqtt=topics):
+            pass
+        rename(tmp_path, "topics_progress", "elsewhere")
+        with pytest.raises(HostError, match="topics_progress"):
+            async with running(tmp_path, mqtt=topics):
+                pass
+        assert len(asyncio.all_tasks()) == 1
+        rename(tmp_path, "elsewhere", "topics_progress")
+        async with running(tmp_path, mqtt=topics) as host:  # the folder is free again
+            assert host.topics
+
+    asyncio.run(scene())
+
+
+def rename(data: Path, table: str, to: str) -> None:
+    with contextlib.closing(sqlite3.connect(data / FILE_NAME)) as db:
+        db.execute(f"ALTER TABLE {table} RENAME TO {to}")
