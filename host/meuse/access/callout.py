@@ -244,7 +244,7 @@ async def _list(system: Client, server: str, found: dict[Place, str]) -> bool:
     while True:
         asked = {"acc": ACCOUNT, "auth": True, "sort": "cid", "limit": PAGE, "offset": offset}
         answer = await _request(system, f"$SYS.REQ.SERVER.{server}.CONNZ", asked)
-        if answer is None or "data" not in answer:
+        if answer is None or not answer.get("data"):
             return False
         page = answer["data"].get("connections") or []
         if offset and not (page and (server, int(page[0]["cid"])) in found):
