@@ -28,7 +28,7 @@ from meuse.access import nats_account, nkey
 from meuse.access.nats_account import ACCOUNT, NatsAccount
 from meuse.access.register import Admitted, Register
 from meuse.access.rights import subjects
-from meuse.cluster.stream import close, go_on
+from meuse.cluster.stream import close, go_on, together
 from meuse.links.steady import Steady
 
 log = logging.getLogger(__name__)
@@ -88,7 +88,7 @@ class Callout:
     async def run(self) -> None:
         """Until cancelled. Servers that are away are waited for."""
         servers = [steady.run(partial(self._serve, url)) for url, steady in self._steady.items()]
-        await asyncio.gather(*servers, self._watch())
+        await together(*servers, self._watch())
 
     async def recheck(self) -> bool:
         """See to it that the connections of all end whose password or rights do not hold any more.

@@ -86,11 +86,7 @@ class Distributor:
 
     async def run(self) -> None:
         """Until cancelled. Trouble is reported and tried again, never raised."""
-        task = asyncio.create_task(self._run())
-        try:
-            await asyncio.shield(task)
-        finally:
-            await stream.end([task])
+        await stream.together(self._run())
 
     async def _run(self) -> None:
         client = await stream.connect(self._servers, "meuse distributor")

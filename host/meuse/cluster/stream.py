@@ -8,7 +8,7 @@ most, so a partition is worked on by one worker at a time and in order, whoever 
 import asyncio
 import contextlib
 import logging
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from urllib.parse import quote
 
@@ -98,6 +98,18 @@ def go_on() -> None:
     task = asyncio.current_task()
     if task is not None and task.cancelling():
         raise asyncio.CancelledError
+
+
+async def together(*works: Coroutine[Any, Any, None]) -> None:
+    """All of them, until one raises, or this is cancelled; then none is left."""
+    tasks = [asyncio.create_task(work) for work in works]
+    try:
+        # Not by gather, which when cancelled waits for those that have forgotten it.
+        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_EXCEPTION)
+        for task in done:
+            task.result()
+    finally:
+        await end(tasks)
 
 
 async def end(tasks: list[asyncio.Task[None]]) -> None:

@@ -54,11 +54,7 @@ class Worker:
         try:
             log.info("%s: connected to the cluster", self._group.name)
             await self._made(client)
-            tasks = [asyncio.create_task(self._partition(client, n)) for n in range(self._layout.partitions)]
-            try:
-                await asyncio.gather(*tasks)
-            finally:
-                await stream.end(tasks)
+            await stream.together(*(self._partition(client, number) for number in range(self._layout.partitions)))
         finally:
             await stream.close(client)
 

@@ -75,11 +75,7 @@ async def work(name: str, found: Settings) -> None:
     layout = stream.Layout(cluster.name, cluster.partitions, cluster.replicas, cluster.max_bytes)
     servers = stream.addresses(cluster)
     async with storing(found) if name == stream.STORE else publishing(found) as (group, effect, beside):
-        tasks = [asyncio.create_task(Worker(group, servers, layout, effect).run()), asyncio.create_task(beside)]
-        try:
-            await asyncio.gather(*tasks)
-        finally:
-            await stream.end(tasks)
+        await stream.together(Worker(group, servers, layout, effect).run(), beside)
 
 
 @asynccontextmanager
