@@ -204,8 +204,10 @@ class Distributor:
             await js.purge_stream(self._layout.name, seq=sequence, subject=self._layout.subject(self._id, partition))
 
     def _move(self, db: Database, last_id: int, now_ms: int) -> None:
+        # One that was taken for dead may do the same: what is read here stays so, and nothing goes back.
+        db.execute("UPDATE cursors SET position = position WHERE reader = ?", (CURSOR,))
         before, published = catalog.position(db, CURSOR), catalog.position(db, PUBLISHED)
-        catalog.move_cursor(db, CURSOR, last_id, now_ms)
+        catalog.move_cursor(db, CURSOR, max(last_id, before), now_ms)
         # Behind, it stays: what others were done with meanwhile nobody has published; see topics/progress.py.
         if stream.TOPICS in self._group_names and published >= before:
             catalog.move_cursor(db, PUBLISHED, max(last_id, published), now_ms)

@@ -8,7 +8,6 @@ before workers did. A batch may come twice, and its messages then too.
 
 import asyncio
 import logging
-import math
 import ssl
 import time
 from functools import partial
@@ -33,6 +32,9 @@ log = logging.getLogger(__name__)
 # then on one delivery at a time finds out whether the broker is back, so long after the last that did not.
 AWAY_S: Final = 30.0
 
+# One delivery, half a megabyte and a message at most, may take so long, be the broker as slow as it is.
+DELIVER_S: Final = 60.0
+
 # Where the host stands is looked up so often: while it is behind, and later.
 BEHIND_S: Final = 0.5
 HANDED_S: Final = 10.0
@@ -53,6 +55,7 @@ class TopicsWorker:
         self._outbox: Outbox | None = None
         self._failing_since: float | None = None  # the beginning of the first delivery that failed
         self._next_try = 0.0  # once it has failed for long
+        self._trying = 0  # deliveries under way
         self._handed, self._host_there, self._looked_at = progress.NEVER, False, 0.0
         self.published = 0  # messages that the broker acknowledged
         self.left = 0  # records that the host publishes
@@ -114,13 +117,7 @@ class TopicsWorker:
         began = time.monotonic()
         why = self._hindrance()
         if not why and self._outbox is not None:
-            if self._given_up():
-                self._next_try = math.inf  # of nobody else meanwhile
-            try:
-                await self._outbox.deliver(messages)
-            except OSError as error:
-                why = f"the broker: {error}"
-                self._next_try = time.monotonic() + AWAY_S
+            why = await self._try(self._outbox, messages)
         if why:
             self._failing_since = self._failing_since or began
         else:
@@ -128,13 +125,25 @@ class TopicsWorker:
             self.published += len(messages)
         return why
 
+    async def _try(self, outbox: Outbox, messages: list[Message]) -> str:
+        self._trying += 1
+        try:
+            async with asyncio.timeout(DELIVER_S):
+                await outbox.deliver(messages)
+            return ""
+        except OSError as error:
+            self._next_try = time.monotonic() + AWAY_S
+            return f"the broker: {str(error) or 'it takes too long'}"
+        finally:
+            self._trying -= 1
+
     def _hindrance(self) -> str:
         """Why a delivery need not be tried."""
         if not self._host_there:
             return "the host publishes what came before"
         if self._outbox is None:
             return "the broker is away"
-        if self._given_up() and time.monotonic() < self._next_try:
+        if self._given_up() and (self._trying or time.monotonic() < self._next_try):
             return "the broker did not take the last ones"
         return ""
 
