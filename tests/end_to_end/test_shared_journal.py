@@ -49,6 +49,11 @@ class SharedHost:
             words = [str(MEUSE), "run", "--config", str(self.config)]
             self.process = subprocess.Popen(words, stdout=log, stderr=log)
 
+    def tend(self) -> None:
+        """As systemd does: a host that begins while PostgreSQL is away says so and ends."""
+        if self.process is not None and self.process.poll() is not None:
+            self.start()
+
     def kill(self) -> None:
         if self.process is not None:
             self.process.kill()
@@ -108,6 +113,13 @@ async def live(board: LightBoard, hosts: list[SharedHost], stop: asyncio.Event, 
         await asyncio.sleep(0.02)
 
 
+async def tend(hosts: list[SharedHost]) -> None:
+    while True:
+        for host in hosts:
+            host.tend()
+        await asyncio.sleep(0.2)
+
+
 async def drain(boards: list[LightBoard], hosts: list[SharedHost]) -> None:
     async def one(board: LightBoard, at: int) -> None:
         deadline = time.monotonic() + 120
@@ -143,6 +155,7 @@ def test_nothing_acknowledged_is_lost_or_doubled_whoever_is_killed(tmp_path: Pat
         lives = [
             asyncio.create_task(live(board, hosts, stop, random.Random(SEED + at))) for at, board in enumerate(boards)
         ]
+        tending = asyncio.create_task(tend(hosts))
         await until(lambda: all(board.acked > 0 for board in boards), "every board is served")
         for blow in BLOWS:
             enough = sum(board.acked for board in boards) + 40
@@ -162,6 +175,7 @@ def test_nothing_acknowledged_is_lost_or_doubled_whoever_is_killed(tmp_path: Pat
         await asyncio.gather(*lives)
         await drain(boards, hosts)
         await asyncio.to_thread(people, hosts)
+        tending.cancel()
         return boards
 
     with two_hosts(tmp_path, address) as hosts:
