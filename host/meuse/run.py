@@ -301,8 +301,10 @@ class Host:
             return
         topics = make()
         self._opening += 1
-        await topics.open()
-        self._opening -= 1
+        try:
+            await topics.open()
+        finally:
+            self._opening -= 1
         self.topics = topics  # not before: what is not open can neither be told of moves nor finished
         self._readers[progress.CURSOR] = topics.run
 

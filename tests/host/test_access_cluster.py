@@ -11,10 +11,12 @@ from pathlib import Path
 
 import pytest
 from meuse.access import callout, nats_account, passwords, rights
+from meuse.access import watch as access_watch
 from meuse.access.backends import Backends
 from meuse.access.register import Register
 from meuse.config import read_settings
-from meuse.errors import ConfigError, HostError
+from meuse.errors import ConfigError, HostError, JournalError
+from meuse.journal.sql import Database
 from meuse.keys import KeyStore
 from meuse.run import Host
 
@@ -256,6 +258,7 @@ def test_nobody_else_can_be_called_as_the_host_is(tmp_path: Path) -> None:
 def test_more_connections_than_one_answer_holds_are_all_judged(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(callout, "PAGE", 3)
     monkeypatch.setattr(callout, "OVERLAP", 1)
+    monkeypatch.setattr(callout, "COMING_S", 0.0)  # they are found by what the server lists
 
     async def scene() -> None:
         async with running(data, mqtt={"embedded": True}) as host:
@@ -269,6 +272,47 @@ def test_more_connections_than_one_answer_holds_are_all_judged(data: Path, monke
             assert [one.here for one in clients] == [number not in (7, 0, 3) for number in range(8)]
 
     asyncio.run(scene())
+
+
+def test_a_revocation_holds_though_the_journal_cannot_be_read(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not at the moment when it is noticed."""
+    look, away = access_watch.moves, False
+
+    def moves(db: Database) -> int:
+        nonlocal away
+        if away:
+            away = False
+            raise JournalError("away")
+        return look(db)
+
+    monkeypatch.setattr(access_watch, "moves", moves)
+
+    async def scene() -> None:
+        nonlocal away
+        async with running(data, mqtt={"embedded": True}) as host:
+            assert host.broker
+            gone = backend(data, "gone")
+            one = await asyncio.to_thread(coming, host.broker.access.port, gone)
+            away = True
+            typed(data, "revoke", gone.user)
+            await until(lambda: one.ended, "it is thrown out")
+            assert not away
+
+    asyncio.run(scene())
+
+
+def test_who_is_in_stays_while_nobody_can_read_whether_they_may(tmp_path: Path) -> None:
+    keys, backends = KeyStore(tmp_path / "keys"), Backends(tmp_path)
+    register = Register(keys, backends, {})
+    password = backends.add("acme", "grafana", False)
+    admitted = register.admit("acme_grafana", password)
+    assert admitted
+    path = backends.path("acme_grafana")
+    path.rename(path.with_suffix(".elsewhere"))
+    path.symlink_to(path)  # ELOOP
+    assert register.holds("acme_grafana", admitted.mark) and register.admit("acme_grafana", password) is None
+    path.unlink()
+    assert not register.holds("acme_grafana", admitted.mark)
 
 
 def test_what_another_host_lets_in_that_knows_less_ends(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:

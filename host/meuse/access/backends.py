@@ -57,6 +57,8 @@ class Backends:
         except FileNotFoundError:
             self._read.pop(user, None)
             return None
+        except OSError as error:
+            raise HostError(f"cannot read {path}: {error}", "look at the disk, and at who may read it") from error
         return known[1]
 
     def all(self) -> list[Backend]:

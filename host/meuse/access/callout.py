@@ -57,7 +57,7 @@ GATHER_S: Final = 2.0
 
 # Between two looks at all connections; and until the next when a server did not answer the last. What another host let
 # in by what it knew before, and who is at a server that could not be reached, is found by them.
-LOOK_S: Final = 60.0
+LOOK_S: Final = 45.0
 AGAIN_S: Final = 5.0
 
 # From our answer until the server is sure to list the connection.
@@ -135,6 +135,8 @@ class Callout:
         """Looks at who is there, by another server each time: when something has changed, and every now and then."""
         while True:
             await self.ready.wait()
+            if not self._systems:
+                continue  # lost in the same moment
             self._due.clear()
             url, system = next(iter(self._systems.items()))
             self._systems[url] = self._systems.pop(url)
@@ -180,15 +182,19 @@ class Callout:
         return admitted, ""
 
     def _comes(self, place: Place, name: str) -> None:
-        now = asyncio.get_running_loop().time()
-        while self._coming and self._coming[0][0] < now - COMING_S:
+        self._forget_listed()
+        self._coming.append((asyncio.get_running_loop().time(), place, name))
+
+    def _forget_listed(self) -> None:
+        before = asyncio.get_running_loop().time() - COMING_S
+        while self._coming and self._coming[0][0] < before:
             self._coming.popleft()
-        self._coming.append((now, place, name))
 
     # -- who is there
 
     async def _look(self, system: Client) -> bool:
         """Ends every connection that does not hold -> whether all servers were asked and have done it."""
+        self._forget_listed()
         found = {place: name for _, place, name in self._coming}
         servers, whole = await _servers(system)
         answering = {server for server in servers if await _list(system, server, found)}
@@ -198,7 +204,9 @@ class Callout:
                 await asyncio.sleep(0)
             if not self._holds(name):
                 log.info("access: %s does not hold any more: its connection ends", name.partition(MARK)[0])
-                whole = place[0] in servers and await self._end(system, place) and whole
+                if place[0] not in answering or not await self._end(system, place):
+                    answering.discard(place[0])  # it is waited for once, not for each
+                    whole = False
         self._good.intersection_update(found.values())
         return whole
 
@@ -241,15 +249,20 @@ async def _connect(url: str, user: str, password: str, lost: asyncio.Event) -> C
 async def _list(system: Client, server: str, found: dict[Place, str]) -> bool:
     """Adds the connections of boards and backends at a server -> whether these are all, for sure."""
     offset = 0
+    before: set[int] = set()
     while True:
         asked = {"acc": ACCOUNT, "auth": True, "sort": "cid", "limit": PAGE, "offset": offset}
         answer = await _request(system, f"$SYS.REQ.SERVER.{server}.CONNZ", asked)
         if answer is None or not answer.get("data"):
             return False
         page = answer["data"].get("connections") or []
-        if offset and not (page and (server, int(page[0]["cid"])) in found):
+        names = {int(each["cid"]): str(each.get("authorized_user", "")) for each in page}
+        if offset and before.isdisjoint(names):
             return False  # more have ended than pages overlap
-        found.update({(server, int(each["cid"])): str(each.get("authorized_user", "")) for each in page})
+        before = set(names)
+        for number, name in names.items():
+            if MARK in name or (server, number) not in found:  # one that is coming has its name a moment later
+                found[server, number] = name
         if len(page) < PAGE:
             return True
         offset += PAGE - OVERLAP
@@ -277,11 +290,11 @@ async def _servers(system: Client) -> tuple[set[str], bool]:
 
 
 async def _request(system: Client, subject: str, form: dict[str, Any]) -> dict[str, Any] | None:
-    """The answer; None when there is none, or it says an error."""
+    """The answer; None when there is none."""
     try:
         answer = await system.request(subject, json.dumps(form).encode(), timeout=REPLY_S)
-        found: dict[str, Any] = json.loads(answer.data)
-    except (OSError, ValueError, TimeoutError, nats.errors.Error) as error:
+        found: dict[str, Any] = dict(json.loads(answer.data))
+    except (OSError, ValueError, TypeError, TimeoutError, nats.errors.Error) as error:
         log.warning("access: nats-server does not answer %s: %r", subject.rpartition(".")[2], error)
         return None
     return found

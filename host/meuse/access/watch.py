@@ -75,9 +75,16 @@ class AccessWatch:
         self._seen, self._seen_backends = keys, backends
         for device in sorted(news):
             self._rekey(device)
-        moved = await self._look_at_homes()
-        due = [*self._owed, *(self.moved if moved else []), *(self.changed if news or others or moved else [])]
-        self._owed = [tell for tell in dict.fromkeys(due) if not await tell()]
+        if news or others:
+            self._owe(self.changed)  # before anything can fail: it is no news the next time
+        if await self._look_at_homes():
+            self._owe([*self.moved, *self.changed])
+        for tell in self._owed.copy():
+            if await tell():
+                self._owed.remove(tell)
+
+    def _owe(self, those: list[Told]) -> None:
+        self._owed = list(dict.fromkeys([*self._owed, *those]))
 
     def _versions(self) -> tuple[Versions, Versions]:
         return self._keys.versions(), self._backends.versions()
