@@ -300,11 +300,7 @@ class Host:
             self._readers[progress.CURSOR] = partial(self._while_leading, make, self._publishes)
             return
         topics = make()
-        self._opening += 1
-        try:
-            await topics.open()
-        finally:
-            self._opening -= 1
+        await self._open(topics)
         self.topics = topics  # not before: what is not open can neither be told of moves nor finished
         self._readers[progress.CURSOR] = topics.run
 
@@ -317,7 +313,12 @@ class Host:
     async def _while_leading(self, make: Callable[[], T], note: Callable[[T | None], None]) -> None:
         """Topics from where the host that led before has come to; what is open goes to the next that does."""
         topics = make()
-        await self._open(topics)
+        while True:
+            try:
+                await self._open(topics)
+                break
+            except JournalError:  # the commit queue tells it
+                await asyncio.sleep(1)
         note(topics)
         try:
             await topics.run()
@@ -327,15 +328,10 @@ class Host:
                 note(None)
 
     async def _open(self, topics: Topics) -> None:
-        """However often the journal fails; whoever moves meanwhile is told of once more."""
+        """Raises JournalError; whoever moves meanwhile is told of once more."""
         self._opening += 1
         try:
-            while True:
-                try:
-                    await topics.open()
-                    return
-                except JournalError:  # the commit queue tells it
-                    await asyncio.sleep(1)
+            await topics.open()
         finally:
             self._opening -= 1
 

@@ -136,6 +136,19 @@ def seen(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Seen]]:
     yield found
 
 
+async def listener(place: Place) -> Listener:
+    """A backend that hears everything."""
+    backend = Listener(place.broker.port)
+    await listening(backend)
+    return backend
+
+
+def finished(backend: Listener) -> None:
+    """All that it has heard is as the document says."""
+    backend.close()
+    validate(backend.heard)
+
+
 async def begun(host: Host, board: ReadingsBoard, backend: Listener) -> None:
     """The board is there, and its first reading was heard."""
     await connected(host)
@@ -147,8 +160,7 @@ async def begun(host: Host, board: ReadingsBoard, backend: Listener) -> None:
 
 def test_each_reading_is_published_once_by_a_worker_or_by_the_host(place: Place, seen: list[Seen]) -> None:
     async def scene() -> None:
-        backend = Listener(place.broker.port)
-        await listening(backend)
+        backend = await listener(place)
         board = place.board()
         async with place.host(by_workers=False) as host:
             await connected(host)
@@ -178,8 +190,7 @@ def test_each_reading_is_published_once_by_a_worker_or_by_the_host(place: Place,
             await heard_all(backend, board)
             await until(lambda: backend.of("latest")[-1]["channels"]["pellets"]["seq"] == last, "the newest values")
             board.unplug()
-        backend.close()
-        validate(backend.heard)
+        finished(backend)
         assert [form["seq"] for form in backend.of("backfill")] == [old, waiting]
         assert len(backend.of("telemetry")) == before + 21
         assert len(backend.readings()) == len(board.rows), "nothing came twice"
@@ -196,8 +207,7 @@ def test_while_the_broker_is_away_the_stream_runs_empty_and_the_host_publishes_l
     monkeypatch.setattr(topics_workers, "AWAY_S", 0.5)
 
     async def scene() -> None:
-        backend = Listener(place.broker.port)
-        await listening(backend)
+        backend = await listener(place)
         cable = Cable(place.broker.port)
         place.port = await cable.open()
         board = place.board()
@@ -217,8 +227,7 @@ def test_while_the_broker_is_away_the_stream_runs_empty_and_the_host_publishes_l
             await heard_all(backend, board)
             board.unplug()
         await cable.close()
-        backend.close()
-        validate(backend.heard)
+        finished(backend)
         assert len(backend.of("telemetry")) >= 2 and len(backend.of("backfill")) >= 30
 
     asyncio.run(scene())
@@ -261,8 +270,7 @@ def test_a_broker_that_acknowledges_nothing_is_not_waited_for(
     monkeypatch.setattr(outbox, "ANSWER_S", 1.0)
 
     async def scene() -> None:
-        backend = Listener(place.broker.port)
-        await listening(backend)
+        backend = await listener(place)
         cable = Cable(place.broker.port)
         board = place.board()
         async with place.host() as host:
@@ -287,8 +295,7 @@ def test_a_broker_that_acknowledges_nothing_is_not_waited_for(
                 await heard_all(backend, board)
                 board.unplug()
         await cable.close()
-        backend.close()
-        validate(backend.heard)
+        finished(backend)
 
     asyncio.run(scene())
 
@@ -297,8 +304,7 @@ def test_workers_wait_until_the_host_has_published_what_came_before(place: Place
     """Else a device's readings would come out of order."""
 
     async def scene() -> None:
-        backend = Listener(place.broker.port)
-        await listening(backend)
+        backend = await listener(place)
         cable = Cable(place.broker.port)
         place.port = await cable.open()
         cable.plugged = False
@@ -322,8 +328,7 @@ def test_workers_wait_until_the_host_has_published_what_came_before(place: Place
                 board.unplug()
         came = rows(place.journal.url, f"SELECT seq FROM journal_records WHERE type = {messages.SINGLE} ORDER BY id")
         await cable.close()
-        backend.close()
-        validate(backend.heard)
+        finished(backend)
         assert len(came) == 20 and [(form["seq"],) for form in backend.of("telemetry")] == came
 
     asyncio.run(scene())
@@ -347,8 +352,7 @@ def test_what_workers_leave_while_the_backlog_is_read_is_not_taken_for_theirs(
         return look(self, db, after, now_ms)
 
     async def scene() -> None:
-        backend = Listener(place.broker.port)
-        await listening(backend)
+        backend = await listener(place)
         place.live_within = "1s"
         cable = Cable(place.broker.port)
         place.port = await cable.open()
@@ -371,8 +375,7 @@ def test_what_workers_leave_while_the_backlog_is_read_is_not_taken_for_theirs(
                 await heard_all(backend, board)
                 board.unplug()
         await cable.close()
-        backend.close()
-        validate(backend.heard)
+        finished(backend)
 
     asyncio.run(scene())
 
@@ -381,8 +384,7 @@ def test_what_was_distributed_to_others_only_is_published_later(place: Place) ->
     """While the host that led had no broker in its settings, and no such group."""
 
     async def scene() -> None:
-        backend = Listener(place.broker.port)
-        await listening(backend)
+        backend = await listener(place)
         board = place.board()
         async with place.host() as host, place.worker():
             await begun(host, board, backend)
@@ -401,16 +403,14 @@ def test_what_was_distributed_to_others_only_is_published_later(place: Place) ->
             board.measure()
             await heard_all(backend, board)
             board.unplug()
-        backend.close()
-        validate(backend.heard)
+        finished(backend)
 
     asyncio.run(scene())
 
 
 def test_when_the_host_publishes_again_it_begins_where_workers_are_known_to_be_done(place: Place) -> None:
     async def scene() -> None:
-        backend = Listener(place.broker.port)
-        await listening(backend)
+        backend = await listener(place)
         board = place.board()
         async with place.host() as host, place.worker():
             await begun(host, board, backend)

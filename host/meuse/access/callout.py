@@ -83,7 +83,6 @@ class Callout:
         self._good: set[str] = set()  # names that held since the last change
         self._due = asyncio.Event()
         self.ready = asyncio.Event()
-        self.answers = self.refusals = self.ended = 0
 
     async def run(self) -> None:
         """Until cancelled. Servers that are away are waited for."""
@@ -155,11 +154,9 @@ class Callout:
             place = (server, int(request["client_info"]["id"]))
         except (ValueError, KeyError, TypeError):
             return  # no server asks like this
-        self.answers += 1
         admitted, why = self._admit(request)
         answer: dict[str, Any] = {"type": "authorization_response", "version": 2}
         if admitted is None:
-            self.refusals += 1
             answer["error"] = why
         else:
             name = f"{admitted.user}{MARK}{admitted.mark}"
@@ -204,7 +201,7 @@ class Callout:
                 await asyncio.sleep(0)
             if not self._holds(name):
                 log.info("access: %s does not hold any more: its connection ends", name.partition(MARK)[0])
-                if place[0] not in answering or not await self._end(system, place):
+                if place[0] not in answering or not await _end(system, place):
                     answering.discard(place[0])  # it is waited for once, not for each
                     whole = False
         self._good.intersection_update(found.values())
@@ -218,12 +215,10 @@ class Callout:
             self._good.add(name)
         return True
 
-    async def _end(self, system: Client, place: Place) -> bool:
-        server, connection = place
-        if await _request(system, f"$SYS.REQ.SERVER.{server}.KICK", {"cid": connection}) is None:
-            return False
-        self.ended += 1
-        return True
+
+async def _end(system: Client, place: Place) -> bool:
+    server, connection = place
+    return await _request(system, f"$SYS.REQ.SERVER.{server}.KICK", {"cid": connection}) is not None
 
 
 async def _connect(url: str, user: str, password: str, lost: asyncio.Event) -> Client:
